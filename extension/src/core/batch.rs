@@ -1,0 +1,208 @@
+//! Batching by splicing: finished items are put together to an OTLP export request without decoding any.
+//!
+//! All three export requests have the same shape and the same field numbers
+//! (<https://github.com/open-telemetry/opentelemetry-proto>, `collector/*/v1/*_service.proto`):
+//! `{1: ResourceX{1: resource, 2: ScopeX{1: scope, 2: item …, 3: schema_url} …, 3: schema_url} …}`.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use lambda_flush_proto::splice::{field, field_header, field_len};
+
+use super::Signal;
+
+const REQUEST_RESOURCES: u32 = 1;
+const RESOURCE: u32 = 1;
+const RESOURCE_SCOPES: u32 = 2;
+const RESOURCE_SCHEMA_URL: u32 = 3;
+const SCOPE: u32 = 1;
+const SCOPE_ITEMS: u32 = 2;
+const SCOPE_SCHEMA_URL: u32 = 3;
+
+/// An encoded resource or instrumentation scope with its schema URL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// The encoded message.
+    pub bytes: Bytes,
+    /// Empty if none.
+    pub schema_url: String,
+}
+
+/// Where an item came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Of the process.
+    pub resource: Arc<Described>,
+    /// Of the library that recorded it.
+    pub scope: Arc<Described>,
+}
+
+/// Items of one signal that are not closed to a batch yet.
+#[derive(Debug)]
+pub struct OpenBatch {
+    signal: Signal,
+    groups: Vec<Group>,
+    /// Whole requests, concatenated.
+    requests: BytesMut,
+    items: u64,
+    credit_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Group {
+    origin: Origin,
+    /// Items as finished fields of the scope.
+    items: BytesMut,
+}
+
+/// A closed batch's contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Of the request.
+    pub signal: Signal,
+    /// How many telemetry items.
+    pub items: u64,
+    /// What its frames took of the byte budget.
+    pub credit_bytes: u64,
+    /// An OTLP export request.
+    pub body: Bytes,
+}
+
+impl OpenBatch {
+    /// Empty.
+    #[must_use]
+    pub fn new(signal: Signal) -> Self {
+        Self { signal, groups: Vec::new(), requests: BytesMut::new(), items: 0, credit_bytes: 0 }
+    }
+
+    /// Adds one encoded item.
+    pub fn push_item(&mut self, origin: &Origin, item: &[u8], credit_bytes: u64) {
+        self.items += 1;
+        self.credit_bytes += credit_bytes;
+        // Items of one scope come in runs, so the last group is nearly always the right one.
+        let group = self.groups.iter_mut().rev().find(|group| group.origin.same(origin));
+        let buffer = match group {
+            Some(group) => &mut group.items,
+            None => {
+                self.groups.push(Group { origin: origin.clone(), items: BytesMut::new() });
+                let Some(group) = self.groups.last_mut() else { return };
+                &mut group.items
+            }
+        };
+        field(SCOPE_ITEMS, item, buffer);
+    }
+
+    /// Adds a whole OTLP export request of `items` items.
+    pub fn push_request(&mut self, request: &[u8], items: u64, credit_bytes: u64) {
+        self.items += items;
+        self.credit_bytes += credit_bytes;
+        self.requests.put_slice(request);
+    }
+
+    /// Telemetry items in it.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// What its frames took of the byte budget.
+    #[must_use]
+    pub fn credit_bytes(&self) -> u64 {
+        self.credit_bytes
+    }
+
+    /// Bytes gathered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.items.len()).sum::<usize>() + self.requests.len()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items == 0
+    }
+
+    /// Assembles the request. One allocation of the exact size.
+    #[must_use]
+    pub fn close(mut self) -> Closed {
+        self.gather_resources();
+        let mut resources: Vec<&[Group]> = Vec::new();
+        for run in self.groups.chunk_by(|a, b| Arc::ptr_eq(&a.origin.resource, &b.origin.resource)) {
+            resources.push(run);
+        }
+        let size: usize =
+            resources.iter().map(|groups| field_len(REQUEST_RESOURCES, resource_len(groups))).sum();
+        let mut body = BytesMut::with_capacity(size + self.requests.len());
+        for groups in resources {
+            put_resource(groups, &mut body);
+        }
+        body.put_slice(&self.requests);
+        Closed {
+            signal: self.signal,
+            items: self.items,
+            credit_bytes: self.credit_bytes,
+            body: body.freeze(),
+        }
+    }
+
+    /// Groups of one resource stand together, in the order in which the resources came.
+    fn gather_resources(&mut self) {
+        let mut order: Vec<Arc<Described>> = Vec::new();
+        for group in &self.groups {
+            if !order.iter().any(|resource| Arc::ptr_eq(resource, &group.origin.resource)) {
+                order.push(Arc::clone(&group.origin.resource));
+            }
+        }
+        self.groups.sort_by_key(|group| {
+            order.iter().position(|resource| Arc::ptr_eq(resource, &group.origin.resource))
+        });
+    }
+}
+
+impl Origin {
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.resource, &other.resource) && Arc::ptr_eq(&self.scope, &other.scope)
+    }
+}
+
+fn schema_url_len(tag: u32, url: &str) -> usize {
+    if url.is_empty() { 0 } else { field_len(tag, url.len()) }
+}
+
+fn put_schema_url(tag: u32, url: &str, out: &mut BytesMut) {
+    if !url.is_empty() {
+        field(tag, url.as_bytes(), out);
+    }
+}
+
+fn scope_len(group: &Group) -> usize {
+    let scope = &group.origin.scope;
+    field_len(SCOPE, scope.bytes.len())
+        + group.items.len()
+        + schema_url_len(SCOPE_SCHEMA_URL, &scope.schema_url)
+}
+
+fn resource_len(groups: &[Group]) -> usize {
+    let Some(first) = groups.first() else { return 0 };
+    let resource = &first.origin.resource;
+    let scopes: usize = groups.iter().map(|group| field_len(RESOURCE_SCOPES, scope_len(group))).sum();
+    field_len(RESOURCE, resource.bytes.len())
+        + scopes
+        + schema_url_len(RESOURCE_SCHEMA_URL, &resource.schema_url)
+}
+
+fn put_resource(groups: &[Group], out: &mut BytesMut) {
+    let Some(first) = groups.first() else { return };
+    let resource = &first.origin.resource;
+    field_header(REQUEST_RESOURCES, resource_len(groups), out);
+    field(RESOURCE, &resource.bytes, out);
+    for group in groups {
+        let scope = &group.origin.scope;
+        field_header(RESOURCE_SCOPES, scope_len(group), out);
+        field(SCOPE, &scope.bytes, out);
+        out.put_slice(&group.items);
+        put_schema_url(SCOPE_SCHEMA_URL, &scope.schema_url, out);
+    }
+    put_schema_url(RESOURCE_SCHEMA_URL, &resource.schema_url, out);
+}

@@ -1,0 +1,89 @@
+//! Taking custody: what comes in on links.
+
+use lambda_flush_proto::Received;
+use lambda_flush_proto::extension_link::{Content, ReceivedItem};
+use lambda_flush_proto::wire::{Hello, InvocationDone};
+
+use super::ledger::DropReason;
+use super::{Action, Flusher, LinkId, Moment, Reply, RequestId, Signal};
+
+impl Flusher {
+    pub(super) fn received(&mut self, now: Moment, id: LinkId, messages: Vec<Received>) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.received(now);
+        }
+        for message in messages {
+            match message {
+                Received::Hello(hello) => self.hello(id, &hello),
+                Received::Scope(scope) => {
+                    if let Some(link) = self.links.get_mut(id) {
+                        link.scope(&scope);
+                    }
+                }
+                Received::Item(item) => self.item(id, &item),
+                // The schema keeps its place: open spans are closed by a later version.
+                Received::SpanStarted(_) => {}
+                Received::InvocationStarted(started) => {
+                    if let Some(link) = self.links.get_mut(id) {
+                        link.invocation_started(RequestId(started.request_id), started.attempt);
+                    }
+                }
+                Received::InvocationDone(done) => self.invocation_done(id, done),
+                Received::Goodbye(counters) => self.links.counters(id, counters),
+                Received::Barrier => self.barrier(id),
+            }
+        }
+    }
+
+    fn hello(&mut self, id: LinkId, hello: &Hello) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.hello(hello);
+        self.links.process(hello.process);
+        let taken = self.store.memory_bytes() + self.links.outstanding();
+        let Some(link) = self.links.get_mut(id) else { return };
+        let credit_bytes = self.budget.grant(link.outstanding, taken);
+        link.outstanding += credit_bytes;
+        self.act(Action::Reply(id, Reply::Welcome { credit_bytes }));
+    }
+
+    fn item(&mut self, id: LinkId, item: &ReceivedItem) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.item(item.credit_bytes);
+        let Some(nonce) = link.process else { return };
+        let origin = match item.content {
+            Content::Item { scope_id } => Some(link.origin(scope_id)),
+            Content::Request => None,
+        };
+        let Some(process) = self.links.process(nonce) else { return };
+        if item.seq <= process.last_seq {
+            self.ledger.repeated += item.items;
+            return;
+        }
+        process.last_seq = item.seq;
+        process.accepted += item.items;
+        self.ledger.accepted += item.items;
+        match (Signal::from_wire(item.signal), origin) {
+            (None, _) => self.ledger.drop_items(DropReason::UnknownSignal, item.items),
+            (Some(signal), Some(origin)) => {
+                self.store.push_item(signal, &origin, &item.bytes, item.credit_bytes);
+            }
+            (Some(signal), None) => {
+                self.store.push_request(signal, &item.bytes, item.items, item.credit_bytes);
+            }
+        }
+    }
+
+    fn invocation_done(&mut self, id: LinkId, done: InvocationDone) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.invocation_done();
+        }
+        self.links.counters(id, done.counters.unwrap_or_default());
+        self.hold.done(RequestId(done.request_id), &done.attempt);
+    }
+
+    fn barrier(&mut self, id: LinkId) {
+        let Some(nonce) = self.links.get_mut(id).and_then(|link| link.process) else { return };
+        let Some(seq) = self.links.process(nonce).map(|process| process.last_seq) else { return };
+        self.act(Action::Reply(id, Reply::Accepted { seq }));
+    }
+}

@@ -1,0 +1,214 @@
+//! The hand-off links and the function processes behind them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lambda_flush_proto::Counters;
+use lambda_flush_proto::wire::{Hello, Scope};
+
+use super::batch::{Described, Origin};
+use super::{LinkId, Moment, RequestId, Wall};
+use crate::limits::{LINK_QUIET, PROCESSES_MAX};
+
+/// One connection.
+#[derive(Debug)]
+pub struct Link {
+    /// Of the process; known after `Hello`.
+    pub process: Option<u64>,
+    resource: Arc<Described>,
+    scopes: BTreeMap<u32, Arc<Described>>,
+    no_scope: Arc<Described>,
+    /// Credit the function has not used yet.
+    pub outstanding: u64,
+    last_received: Moment,
+    /// Announces its invocations in time; a link that missed once is not waited for.
+    timely: bool,
+    invocation: Option<(RequestId, String)>,
+    /// Whether the last counters cover everything that came on this link.
+    tail_known: bool,
+}
+
+/// What a function process told us of itself, for the summary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Process {
+    /// Its nonce.
+    pub nonce: u64,
+    /// The highest sequence number taken.
+    pub last_seq: u64,
+    /// Items taken from it.
+    pub accepted: u64,
+    /// The last counters it sent.
+    pub counters: Counters,
+    /// It ended without counters that cover its last items.
+    pub unknown_tail: bool,
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub struct Links {
+    links: BTreeMap<LinkId, Link>,
+    processes: Vec<Process>,
+}
+
+impl Links {
+    /// A function connected.
+    pub fn open(&mut self, id: LinkId, now: Moment) {
+        let link = Link {
+            process: None,
+            resource: Arc::default(),
+            scopes: BTreeMap::new(),
+            no_scope: Arc::default(),
+            outstanding: 0,
+            last_received: now,
+            timely: true,
+            invocation: None,
+            tail_known: true,
+        };
+        self.links.insert(id, link);
+    }
+
+    /// A link ended, perhaps `torn` in the middle of an item.
+    pub fn close(&mut self, id: LinkId, torn: bool) {
+        let Some(link) = self.links.remove(&id) else { return };
+        if link.tail_known && !torn {
+            return;
+        }
+        if let Some(process) = self.process_of(link.process) {
+            process.unknown_tail = true;
+        }
+    }
+
+    /// One link.
+    pub fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&id)
+    }
+
+    /// All links, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (LinkId, &mut Link)> {
+        self.links.iter_mut().map(|(id, link)| (*id, link))
+    }
+
+    /// The processes seen, for the summary.
+    #[must_use]
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// Finds or makes the process with this nonce.
+    pub fn process(&mut self, nonce: u64) -> Option<&mut Process> {
+        if !self.processes.iter().any(|process| process.nonce == nonce) {
+            if self.processes.len() == PROCESSES_MAX {
+                self.processes.remove(0);
+            }
+            self.processes.push(Process {
+                nonce,
+                last_seq: 0,
+                accepted: 0,
+                counters: Counters::default(),
+                unknown_tail: false,
+            });
+        }
+        self.process_of(Some(nonce))
+    }
+
+    fn process_of(&mut self, nonce: Option<u64>) -> Option<&mut Process> {
+        self.processes.iter_mut().find(|process| Some(process.nonce) == nonce)
+    }
+
+    /// Counters came on a link; `last` if they cover everything the function has recorded.
+    pub fn counters(&mut self, id: LinkId, counters: Counters) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.tail_known = counters.buffered == 0;
+        let nonce = link.process;
+        if let Some(process) = self.process_of(nonce) {
+            process.counters = counters;
+            process.unknown_tail = false;
+        }
+    }
+
+    /// Credit granted and not used, over all links.
+    #[must_use]
+    pub fn outstanding(&self) -> u64 {
+        self.links.values().map(|link| link.outstanding).sum()
+    }
+
+    /// Whether a link announced this invocation.
+    #[must_use]
+    pub fn announced(&self, request_id: &RequestId) -> bool {
+        self.links.values().any(|link| link.invocation.as_ref().is_some_and(|(id, _)| id == request_id))
+    }
+
+    /// Whether a link can be expected to announce the next invocation.
+    #[must_use]
+    pub fn any_timely(&self) -> bool {
+        self.links.values().any(|link| link.timely && link.process.is_some())
+    }
+
+    /// The invocation is given up: no link that owes us word of it is waited for until it is timely again.
+    pub fn miss(&mut self, request_id: &RequestId) -> Option<(RequestId, String)> {
+        let mut missed = None;
+        for link in self.links.values_mut() {
+            link.timely = false;
+            if link.invocation.as_ref().is_some_and(|(id, _)| id == request_id) {
+                missed = link.invocation.take();
+            }
+        }
+        missed
+    }
+
+    /// When the last link that has not ended will count as drained, if it stays quiet. `None`: all have ended.
+    #[must_use]
+    pub fn quiet_at(&self, since: Moment) -> Option<Wall> {
+        let quiet = |link: &Link| link.last_received.wall.max(since.wall) + LINK_QUIET;
+        self.links.values().map(quiet).max()
+    }
+}
+
+impl Link {
+    /// A `Hello`: the resource of everything that follows. Scopes stay.
+    pub fn hello(&mut self, hello: &Hello) {
+        self.process = Some(hello.process);
+        self.resource = Arc::new(Described {
+            bytes: Bytes::copy_from_slice(&hello.resource),
+            schema_url: hello.resource_schema_url.clone(),
+        });
+    }
+
+    /// A scope gets its name. The bytes are copied, so that they do not keep the read buffer alive.
+    pub fn scope(&mut self, scope: &Scope) {
+        let described =
+            Described { bytes: Bytes::copy_from_slice(&scope.scope), schema_url: scope.schema_url.clone() };
+        self.scopes.insert(scope.id, Arc::new(described));
+    }
+
+    /// Something came.
+    pub fn received(&mut self, now: Moment) {
+        self.last_received = now;
+    }
+
+    /// An item came that used `credit_bytes`.
+    pub fn item(&mut self, credit_bytes: u64) {
+        self.outstanding = self.outstanding.saturating_sub(credit_bytes);
+        self.tail_known = false;
+    }
+
+    /// Where an item of this link comes from. A scope nobody named is an empty scope: the item still counts.
+    #[must_use]
+    pub fn origin(&self, scope_id: u32) -> Origin {
+        let scope = self.scopes.get(&scope_id).unwrap_or(&self.no_scope);
+        Origin { resource: Arc::clone(&self.resource), scope: Arc::clone(scope) }
+    }
+
+    /// An invocation began in the function.
+    pub fn invocation_started(&mut self, request_id: RequestId, attempt: String) {
+        self.invocation = Some((request_id, attempt));
+        self.tail_known = false;
+    }
+
+    /// An invocation ended in the function: this link keeps its word.
+    pub fn invocation_done(&mut self) {
+        self.invocation = None;
+        self.timely = true;
+    }
+}

@@ -1,0 +1,202 @@
+//! The end: everything is exported or printed, and the process is gone before the deadline (promise P3).
+//!
+//! ```text
+//!  SHUTDOWN                                                        D - R                        D
+//!  ├─ exports start at once, links are drained ──── retries ───────┤─ dead letters, summary ─ exit │ SIGKILL
+//!  ├─ at most 15 % ─┤ links count as drained
+//! ```
+//! D is the event's own `deadlineMs`; R is what printing the unsettled rest takes.
+
+use std::time::Duration;
+
+use super::ledger::DropReason;
+use super::moment::{Moment, Wall, percent_of};
+use super::phase::{Ending, Phase};
+use super::store::{Batch, Place};
+use super::{Action, BatchId, DeadLetter, Flusher};
+use crate::limits::{
+    DRAIN_PERCENT_MAX, EXIT_RESERVE, EXIT_RESERVE_PERCENT_MAX, EXPORTS_IN_FLIGHT_MAX, PREPARE_AFTER_PERCENT,
+};
+
+/// Printing finished lines is this much faster than making them.
+const PRINTING_SPEEDUP: u64 = 8;
+
+impl Flusher {
+    pub(super) fn begin_shutdown(&mut self, now: Moment, reason: String, deadline: Wall) {
+        if matches!(self.phase, Phase::ShuttingDown(_)) {
+            return;
+        }
+        self.notice_thaw(now);
+        self.phase = Phase::ShuttingDown(Ending { reason, deadline, began: now, writing: false });
+        self.store.close_open();
+        for batch in self.store.batches_mut() {
+            batch.not_before = Duration::ZERO;
+            batch.refused = false;
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, now: Moment) {
+        let Phase::ShuttingDown(ending) = &self.phase else { return };
+        if ending.writing {
+            return;
+        }
+        let give_up = self.give_up_at(ending);
+        let late = now.reached(give_up);
+        let drained = late || self.drained_at(ending).is_none_or(|at| now.reached(at));
+        let prepare = now.reached(prepare_at(ending));
+        if late {
+            for (batch, _) in self.store.cancel_in_flight() {
+                self.act(Action::Cancel(batch));
+            }
+        } else {
+            let ready = self.store.ready(now, |batch| !batch.refused);
+            self.export(now, ready, give_up);
+            self.prepare_dead_letters(|batch| prepare || batch.attempts > 0);
+        }
+        if !drained {
+            return;
+        }
+        self.store.close_open();
+        if !late {
+            let ready = self.store.ready(now, |batch| !batch.refused);
+            self.export(now, ready, give_up);
+        }
+        self.finish(late);
+    }
+
+    /// Once everything came in: exits when all is settled, prints what can't be exported.
+    fn finish(&mut self, late: bool) {
+        let hopeless = |batch: &Batch| late || !self.config.export || batch.refused;
+        if self.store.batches().any(|(_, batch)| !hopeless(batch)) {
+            return;
+        }
+        if self.store.items() == 0 {
+            self.phase = Phase::Exited;
+            self.act(Action::Exit);
+            return;
+        }
+        if !self.config.dead_letter {
+            for id in self.batch_ids() {
+                self.settle_unsent(id, DropReason::NoDeadLetter);
+            }
+            return self.finish(late);
+        }
+        self.write_dead_letters();
+    }
+
+    fn write_dead_letters(&mut self) {
+        let Phase::ShuttingDown(ending) = &mut self.phase else { return };
+        ending.writing = true;
+        let deadline = ending.deadline.saturating_sub(EXIT_RESERVE / 5);
+        let mut batches: Vec<DeadLetter> = Vec::new();
+        for id in self.batch_ids() {
+            if let Some(batch) = self.store.get_mut(id) {
+                batch.place = Place::Writing;
+                batches.push(batch.dead_letter(id));
+            }
+        }
+        batches.sort_by_key(|letter| (letter.signal, letter.batch));
+        self.act(Action::WriteDeadLetters { batches, deadline });
+    }
+
+    pub(super) fn dead_letters_written(&mut self, written: &[BatchId], failed: &[BatchId]) {
+        for id in written {
+            if let Some(items) = self.store.get_mut(*id).map(|batch| batch.closed.items) {
+                self.settle_batch(*id, |ledger| ledger.dead_lettered += items);
+            }
+        }
+        for id in failed {
+            self.settle_unsent(*id, DropReason::DeadLetterFailed);
+        }
+        if let Phase::ShuttingDown(ending) = &mut self.phase {
+            ending.writing = false;
+        }
+    }
+
+    fn settle_unsent(&mut self, id: BatchId, reason: DropReason) {
+        if let Some(items) = self.store.get_mut(id).map(|batch| batch.closed.items) {
+            self.settle_batch(id, |ledger| ledger.drop_items(reason, items));
+        }
+    }
+
+    fn batch_ids(&self) -> Vec<BatchId> {
+        self.store.batches().map(|(id, _)| id).collect()
+    }
+
+    fn prepare_dead_letters(&mut self, wanted: impl Fn(&Batch) -> bool) {
+        if !self.config.dead_letter {
+            return;
+        }
+        let mut letters = Vec::new();
+        for (id, batch) in self.store.batches() {
+            if batch.prepared.is_none() && wanted(batch) {
+                letters.push(batch.dead_letter(id));
+            }
+        }
+        for letter in letters {
+            if let Some(batch) = self.store.get_mut(letter.batch) {
+                batch.prepared = Some(0); // Asked for once; the size follows.
+            }
+            self.act(Action::PrepareDeadLetter(letter));
+        }
+    }
+
+    pub(super) fn dead_letter_prepared(&mut self, id: BatchId, line_bytes: usize, took: Duration) {
+        let Some(batch) = self.store.get_mut(id) else {
+            self.act(Action::ForgetDeadLetter(id));
+            return;
+        };
+        batch.prepared = Some(line_bytes);
+        let bytes = batch.closed.body.len() as u64;
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        // Small batches measure the clock rather than the work.
+        if bytes >= 16 << 10 {
+            self.dead_letter_rate = (bytes.saturating_mul(1_000_000) / micros).max(1);
+        }
+    }
+
+    /// D - R.
+    pub(super) fn give_up_at(&self, ending: &Ending) -> Wall {
+        let (raw, lines) = self.store.dead_letter_bytes();
+        let rate = self.dead_letter_rate;
+        let work = raw.saturating_mul(1_000_000) / rate
+            + lines.saturating_mul(1_000_000) / rate.saturating_mul(PRINTING_SPEEDUP);
+        let total = ending.deadline.saturating_sub(ending.began.wall);
+        let most = percent_of(total, EXIT_RESERVE_PERCENT_MAX);
+        let reserve =
+            if self.config.dead_letter { EXIT_RESERVE + Duration::from_micros(work) } else { EXIT_RESERVE };
+        ending.deadline.saturating_sub(reserve.min(most))
+    }
+
+    /// When links count as drained, whatever they do; `None` if all have ended.
+    fn drained_at(&self, ending: &Ending) -> Option<Wall> {
+        let total = ending.deadline.saturating_sub(ending.began.wall);
+        let most = ending.began.wall + percent_of(total, DRAIN_PERCENT_MAX);
+        self.links.quiet_at(ending.began).map(|quiet| quiet.min(most))
+    }
+
+    pub(super) fn shutdown_timeout(&self, now: Moment, ending: &Ending) -> Option<Wall> {
+        if ending.writing {
+            return None;
+        }
+        let later = |at: &Wall| !now.reached(*at);
+        let unprepared = self.config.dead_letter && self.store.batches().any(|(_, b)| b.prepared.is_none());
+        let retry = if self.config.export && self.store.in_flight_count() < EXPORTS_IN_FLIGHT_MAX {
+            self.store.next_retry(|batch| !batch.refused)
+        } else {
+            None
+        };
+        let times = [
+            Some(self.give_up_at(ending)),
+            self.drained_at(ending),
+            unprepared.then(|| prepare_at(ending)),
+            retry,
+        ];
+        times.into_iter().flatten().filter(later).min()
+    }
+}
+
+fn prepare_at(ending: &Ending) -> Wall {
+    let total = ending.deadline.saturating_sub(ending.began.wall);
+    ending.began.wall + percent_of(total, PREPARE_AFTER_PERCENT)
+}

@@ -1,0 +1,240 @@
+//! Everything held: open batches, closed ones, and which of them are on their way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::batch::{Closed, OpenBatch, Origin};
+use super::{BatchId, DeadLetter, Moment, Signal, Wall};
+use crate::limits::BATCH_BYTES_MAX;
+
+/// Where a closed batch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Here.
+    Held,
+    /// In a request that began then.
+    InFlight(Moment),
+    /// With the dead-letter writer.
+    Writing,
+}
+
+/// A closed batch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Its contents.
+    pub closed: Closed,
+    /// Where it is.
+    pub place: Place,
+    /// Requests that failed.
+    pub attempts: u32,
+    /// Requests after which the backend may have it: it must not be sent again in billed time.
+    pub sent_unknown: u32,
+    /// Not tried before.
+    pub not_before: Wall,
+    /// The backend refuses it as things are configured.
+    pub refused: bool,
+    /// Size of its dead-letter lines once they are made.
+    pub prepared: Option<usize>,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Store {
+    open: [(Signal, OpenBatch); 3],
+    batches: BTreeMap<BatchId, Batch>,
+    next_id: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        let open = [Signal::Traces, Signal::Logs, Signal::Metrics];
+        Self {
+            open: open.map(|signal| (signal, OpenBatch::new(signal))),
+            batches: BTreeMap::new(),
+            next_id: 1,
+        }
+    }
+}
+
+impl Store {
+    /// Adds one encoded item.
+    pub fn push_item(&mut self, signal: Signal, origin: &Origin, item: &[u8], credit_bytes: u64) {
+        self.with_open(signal, |open| open.push_item(origin, item, credit_bytes));
+    }
+
+    /// Adds a whole request.
+    pub fn push_request(&mut self, signal: Signal, request: &[u8], items: u64, credit_bytes: u64) {
+        self.with_open(signal, |open| open.push_request(request, items, credit_bytes));
+    }
+
+    fn with_open(&mut self, signal: Signal, push: impl FnOnce(&mut OpenBatch)) {
+        let mut full = None;
+        for (of, open) in &mut self.open {
+            if *of == signal {
+                push(open);
+                full =
+                    (open.len() >= BATCH_BYTES_MAX).then(|| std::mem::replace(open, OpenBatch::new(signal)));
+                break;
+            }
+        }
+        if let Some(open) = full {
+            self.insert(open.close());
+        }
+    }
+
+    /// Closes what is open.
+    pub fn close_open(&mut self) {
+        let mut ready = Vec::new();
+        for (signal, open) in &mut self.open {
+            if !open.is_empty() {
+                ready.push(std::mem::replace(open, OpenBatch::new(*signal)));
+            }
+        }
+        for open in ready {
+            self.insert(open.close());
+        }
+    }
+
+    fn insert(&mut self, closed: Closed) {
+        let id = BatchId(self.next_id);
+        self.next_id += 1;
+        let batch = Batch {
+            closed,
+            place: Place::Held,
+            attempts: 0,
+            sent_unknown: 0,
+            not_before: Duration::ZERO,
+            refused: false,
+            prepared: None,
+        };
+        self.batches.insert(id, batch);
+    }
+
+    /// Held batches that `wanted` accepts, the most valuable first.
+    #[must_use]
+    pub fn ready(&self, now: Moment, wanted: impl Fn(&Batch) -> bool) -> Vec<BatchId> {
+        let mut ready: Vec<(Signal, BatchId)> = self
+            .batches
+            .iter()
+            .filter(|(_, batch)| batch.place == Place::Held && now.reached(batch.not_before) && wanted(batch))
+            .map(|(id, batch)| (batch.closed.signal, *id))
+            .collect();
+        ready.sort_unstable();
+        ready.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The earliest retry time of the batches that `wanted` accepts.
+    #[must_use]
+    pub fn next_retry(&self, wanted: impl Fn(&Batch) -> bool) -> Option<Wall> {
+        let held = self.batches.values().filter(|batch| batch.place == Place::Held && wanted(batch));
+        held.map(|batch| batch.not_before).min()
+    }
+
+    /// Puts a batch in flight and returns what the request needs.
+    pub fn start(&mut self, id: BatchId, now: Moment) -> Option<(Signal, Bytes)> {
+        let batch = self.batches.get_mut(&id)?;
+        batch.place = Place::InFlight(now);
+        Some((batch.closed.signal, batch.closed.body.clone()))
+    }
+
+    /// A batch in flight and since when.
+    pub fn in_flight(&mut self, id: BatchId) -> Option<(&mut Batch, Moment)> {
+        let batch = self.batches.get_mut(&id)?;
+        match batch.place {
+            Place::InFlight(since) => Some((batch, since)),
+            Place::Held | Place::Writing => None,
+        }
+    }
+
+    /// Takes every batch out of flight; the backend may have got any of them.
+    pub fn cancel_in_flight(&mut self) -> Vec<(BatchId, Moment)> {
+        let mut cancelled = Vec::new();
+        for (id, batch) in &mut self.batches {
+            if let Place::InFlight(since) = batch.place {
+                batch.place = Place::Held;
+                batch.attempts += 1;
+                batch.sent_unknown += 1;
+                cancelled.push((*id, since));
+            }
+        }
+        cancelled
+    }
+
+    /// A settled batch leaves.
+    pub fn remove(&mut self, id: BatchId) -> Option<Batch> {
+        self.batches.remove(&id)
+    }
+
+    /// One batch.
+    pub fn get_mut(&mut self, id: BatchId) -> Option<&mut Batch> {
+        self.batches.get_mut(&id)
+    }
+
+    /// All closed batches.
+    pub fn batches(&self) -> impl Iterator<Item = (BatchId, &Batch)> {
+        self.batches.iter().map(|(id, batch)| (*id, batch))
+    }
+
+    /// All closed batches, to be changed.
+    pub fn batches_mut(&mut self) -> impl Iterator<Item = &mut Batch> {
+        self.batches.values_mut()
+    }
+
+    /// How many requests are on their way.
+    #[must_use]
+    pub fn in_flight_count(&self) -> usize {
+        self.batches.values().filter(|batch| matches!(batch.place, Place::InFlight(_))).count()
+    }
+
+    /// Telemetry items with no end yet.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        let open: u64 = self.open.iter().map(|(_, open)| open.items()).sum();
+        open + self.batches.values().map(|batch| batch.closed.items).sum::<u64>()
+    }
+
+    /// What they take of the byte budget together with their finished dead-letter lines.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let prepared: u64 = self.batches.values().map(|batch| batch.prepared.unwrap_or(0) as u64).sum();
+        self.credit_bytes() + prepared
+    }
+
+    /// What they take of the byte budget.
+    #[must_use]
+    pub fn credit_bytes(&self) -> u64 {
+        let open: u64 = self.open.iter().map(|(_, open)| open.credit_bytes()).sum();
+        open + self.batches.values().map(|batch| batch.closed.credit_bytes).sum::<u64>()
+    }
+
+    /// Bytes that would still have to be made into dead letters, and bytes of finished lines.
+    #[must_use]
+    pub fn dead_letter_bytes(&self) -> (u64, u64) {
+        let mut raw: u64 = self.open.iter().map(|(_, open)| open.len() as u64).sum();
+        let mut lines = 0;
+        for batch in self.batches.values() {
+            match batch.prepared {
+                Some(bytes) => lines += bytes as u64,
+                None => raw += batch.closed.body.len() as u64,
+            }
+        }
+        (raw, lines)
+    }
+}
+
+impl Batch {
+    /// In billed time only what the backend can't have yet is sent.
+    #[must_use]
+    pub fn may_be_billed(&self) -> bool {
+        !self.refused && self.sent_unknown == 0
+    }
+
+    /// For the dead-letter writer.
+    #[must_use]
+    pub fn dead_letter(&self, batch: BatchId) -> DeadLetter {
+        let Closed { signal, items, ref body, .. } = self.closed;
+        DeadLetter { batch, signal, items, body: body.clone() }
+    }
+}

@@ -1,0 +1,47 @@
+//! The hand-off protocol between `lambda-flush` in a Lambda function and its companion extension.
+//!
+//! This crate has no I/O, no clock and no async: bytes go in, bytes and values come out. Both ends
+//! drive it from their own sockets.
+//!
+//! ```text
+//! function (FunctionLink)                         extension (ExtensionLink)
+//!   Hello{version, process, resource} ────────────▶
+//!                                     ◀──────────── Welcome{version, credit}
+//!   Scope{id}, Item{seq, scope_id} …  ────────────▶  custody passes when a frame is written whole
+//!   InvocationStarted{request_id}     ────────────▶
+//!   Item{seq} …                       ────────────▶
+//!                                     ◀──────────── Credit{credit}   as memory is free again
+//!   InvocationDone{last_seq,counters} ────────────▶  the extension may let the sandbox freeze
+//!   Barrier{last_seq}                 ────────────▶
+//!                                     ◀──────────── Accepted{seq}    only for flush().await
+//!   Goodbye{last_seq, counters}       ────────────▶
+//! ```
+//!
+//! # Layout
+//! - [`frame`]: length-prefixed frames; `Incomplete` is a value.
+//! - [`function_link`], [`extension_link`]: the two ends' state machines.
+//! - [`version`]: which versions an end speaks and what two ends agree on.
+//! - [`limits`]: every limit, with its unit in its name.
+//! - [`splice`]: writing length-delimited protobuf fields around bytes encoded elsewhere.
+
+pub mod error;
+pub mod extension_link;
+pub mod frame;
+pub mod function_link;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod limits;
+pub mod splice;
+pub mod version;
+
+/// The messages of `handoff.proto`, generated and committed (`tests/generated.rs` rebuilds and compares).
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod wire {
+    include!("generated.rs");
+}
+
+pub use error::WireError;
+pub use extension_link::{ExtensionLink, Received};
+pub use function_link::{FunctionLink, LinkState};
+pub use version::Versions;
+pub use wire::{Counters, Signal};

@@ -1,0 +1,26 @@
+//! Every limit of the protocol, with its unit in its name.
+
+/// The largest frame, without its length prefix. An item that does not fit is dropped by the function
+/// with the reason `too_large`.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// The length prefix of a frame: `u32`, little endian.
+pub const FRAME_HEADER_BYTES: usize = 4;
+
+/// The most an `Item` frame adds around the encoded item (tags, lengths, sequence number, scope id).
+pub const ITEM_OVERHEAD_BYTES_MAX: usize = 48;
+
+/// Instrumentation scopes that one link may name.
+pub const LINK_SCOPES_MAX: usize = 1024;
+
+/// An encoded instrumentation scope.
+pub const SCOPE_BYTES_MAX: usize = 16 << 10;
+
+/// An encoded resource.
+pub const RESOURCE_BYTES_MAX: usize = 64 << 10;
+
+/// Drop reasons that one set of counters may name.
+pub const COUNTERS_REASONS_MAX: usize = 32;
+
+const _: () = assert!(SCOPE_BYTES_MAX < FRAME_BYTES_MAX && RESOURCE_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
