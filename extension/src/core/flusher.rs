@@ -57,6 +57,7 @@ pub struct Flusher {
     pub(super) ledger: Ledger,
     actions: VecDeque<Action>,
     told: BTreeSet<&'static str>,
+    pub(super) ended: Option<(String, Wall)>,
 }
 
 impl Flusher {
@@ -75,6 +76,7 @@ impl Flusher {
             ledger: Ledger::default(),
             actions: VecDeque::new(),
             told: BTreeSet::new(),
+            ended: None,
             config,
         }
     }
@@ -180,6 +182,12 @@ impl Flusher {
     #[must_use]
     pub fn within_budget(&self) -> bool {
         self.store.credit_bytes() + self.links.outstanding() <= self.config.buffer_bytes_max
+    }
+
+    /// The reason and deadline of the SHUTDOWN that ended it all.
+    #[must_use]
+    pub fn ended(&self) -> Option<(String, Wall)> {
+        self.ended.clone()
     }
 
     /// The driver is gone: what is held can't be brought anywhere any more. Returns the closed account.

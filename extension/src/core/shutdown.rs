@@ -27,6 +27,7 @@ impl Flusher {
             return;
         }
         self.notice_thaw(now);
+        self.ended = Some((reason.clone(), deadline));
         self.phase = Phase::ShuttingDown(Ending { reason, deadline, began: now, writing: false });
         self.store.close_open();
         for batch in self.store.batches_mut() {

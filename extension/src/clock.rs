@@ -1,0 +1,32 @@
+//! The only reader of the system's clocks.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::core::{Moment, Wall};
+
+/// Counts monotonic time from its making.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Monotonic time begins now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Both clocks.
+    #[must_use]
+    pub fn now(self) -> Moment {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Moment { monotonic: self.start.elapsed(), wall }
+    }
+
+    /// A deadline as Lambda gives it.
+    #[must_use]
+    pub fn from_unix_ms(ms: u64) -> Wall {
+        Duration::from_millis(ms)
+    }
+}

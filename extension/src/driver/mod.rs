@@ -1,0 +1,186 @@
+//! The one loop: the world makes an event, the core decides, the actions are performed. No decision is made here.
+
+mod exports;
+mod letters;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, UnboundedSender};
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::core::phase::Phase;
+use crate::core::{Action, Event, Flusher, Level, LinkId, Notice, Reply};
+use crate::export::http::Exporter;
+use crate::lambda::lifecycle::Lifecycle;
+use crate::output::Output;
+use crate::receive::link::LinkInput;
+use crate::summary;
+
+use exports::Exports;
+use letters::Letters;
+
+/// Without a timer of the core the loop still looks up now and then: the wall clock may have stepped.
+const LOOK_UP: Duration = Duration::from_secs(1);
+/// How long the summary may take to be printed.
+const SUMMARY_WAIT: Duration = Duration::from_millis(20);
+/// Broken links that get a line; more would only fill the log.
+const LINK_FAULTS_TOLD_MAX: u32 = 5;
+
+/// Where events come from.
+#[derive(Debug)]
+pub struct Inputs {
+    /// From the Extensions API.
+    pub lifecycle: Receiver<Lifecycle>,
+    /// From the hand-off socket.
+    pub links: Receiver<LinkInput>,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Driver {
+    clock: Clock,
+    core: Flusher,
+    output: Output,
+    exports: Exports,
+    letters: Letters,
+    links: BTreeMap<LinkId, UnboundedSender<Reply>>,
+    call_next: Option<oneshot::Sender<()>>,
+    seeded: bool,
+    link_faults: u32,
+}
+
+impl Driver {
+    /// Ready to run.
+    #[must_use]
+    pub fn new(clock: Clock, core: Flusher, exporter: Exporter, output: Output) -> Self {
+        Self {
+            clock,
+            core,
+            exports: Exports::new(exporter, clock),
+            letters: Letters::new(output.clone(), clock),
+            output,
+            links: BTreeMap::new(),
+            call_next: None,
+            seeded: false,
+            link_faults: 0,
+        }
+    }
+
+    /// Runs until the core says `Exit`.
+    pub async fn run(&mut self, inputs: &mut Inputs) {
+        loop {
+            let event = self.next_event(inputs).await;
+            self.core.handle(self.clock.now(), event);
+            while let Some(action) = self.core.poll_action() {
+                if self.perform(action) {
+                    self.summarise().await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// After a panic: lets invocations pass, and at SHUTDOWN says what was lost.
+    pub async fn limp(&mut self, panic: &str, inputs: &mut Inputs) {
+        let message = format!("the driver failed ({panic}); telemetry is lost until the next environment");
+        self.output.notice(&Notice { level: Level::Error, message });
+        drop(self.call_next.take());
+        while let Some(lifecycle) = inputs.lifecycle.recv().await {
+            if let Event::Shutdown { reason, deadline } = lifecycle.event {
+                self.core.abandon();
+                return self.print_summary(&reason, deadline).await;
+            }
+        }
+    }
+
+    /// Only makes an event of what happened first.
+    async fn next_event(&mut self, inputs: &mut Inputs) -> Event {
+        let now = self.clock.now();
+        let wake = self.core.poll_timeout(now).map_or(LOOK_UP, |at| now.until(at).min(LOOK_UP));
+        tokio::select! {
+            biased;
+            Some(lifecycle) = inputs.lifecycle.recv() => self.lifecycle(lifecycle),
+            Some(input) = inputs.links.recv() => self.link(input),
+            Some(event) = self.exports.next() => event,
+            Some(event) = self.letters.next() => event,
+            () = tokio::time::sleep(wake) => Event::Wake,
+        }
+    }
+
+    fn lifecycle(&mut self, lifecycle: Lifecycle) -> Event {
+        if lifecycle.event != Event::Registered && !self.seeded {
+            // Drawn this late because restored snapshots share everything drawn at init.
+            self.seeded = true;
+            self.core.seed(getrandom::u64().unwrap_or_default());
+            self.letters.identify(getrandom::u64().unwrap_or_default());
+        }
+        self.call_next = lifecycle.call_next;
+        lifecycle.event
+    }
+
+    fn link(&mut self, input: LinkInput) -> Event {
+        match input {
+            LinkInput::Opened(link, replies) => {
+                self.links.insert(link, replies);
+                Event::LinkOpened(link)
+            }
+            LinkInput::Received(link, messages) => Event::LinkReceived(link, messages),
+            LinkInput::Closed { link, torn, fault } => {
+                self.links.remove(&link);
+                if let Some(fault) = fault {
+                    self.link_faults += 1;
+                    if self.link_faults <= LINK_FAULTS_TOLD_MAX {
+                        let message = format!("a hand-off link was closed: {fault}");
+                        self.output.notice(&Notice { level: Level::Warn, message });
+                    }
+                }
+                Event::LinkClosed { link, torn }
+            }
+        }
+    }
+
+    /// Whether it was the last action.
+    fn perform(&mut self, action: Action) -> bool {
+        match action {
+            // The first `/next` is called by `lambda-extension` itself; later ones wait for this.
+            Action::CallNext => drop(self.call_next.take()),
+            Action::Reply(link, reply) => {
+                if let Some(replies) = self.links.get(&link) {
+                    // The link has just ended; its `LinkClosed` is on the way.
+                    let _ended = replies.send(reply);
+                }
+            }
+            Action::CloseLink(link) => drop(self.links.remove(&link)),
+            Action::Export { batch, signal, body, deadline } => self.exports.start(batch, signal, body, deadline),
+            Action::Cancel(batch) => self.exports.cancel(batch),
+            Action::ResetConnections => self.exports.reset(),
+            Action::PrepareDeadLetter(letter) => self.letters.prepare(&letter),
+            Action::ForgetDeadLetter(batch) => self.letters.forget(batch),
+            Action::WriteDeadLetters { batches, deadline } => self.letters.write(batches, deadline),
+            Action::Notice(notice) => self.output.notice(&notice),
+            Action::Exit => return true,
+        }
+        false
+    }
+
+    async fn summarise(&mut self) {
+        let Some((reason, deadline)) = self.core.ended() else { return };
+        self.print_summary(&reason, deadline).await;
+    }
+
+    async fn print_summary(&self, reason: &str, deadline: Duration) {
+        let spare = self.clock.now().until(deadline);
+        let spare_ms = u64::try_from(spare.as_millis()).unwrap_or(u64::MAX);
+        let printed = self.output.confirmed(vec![summary::line(&self.core, reason, spare_ms)]);
+        // A stalled pipe takes no summary; the exit must not wait for it.
+        let _stalled = tokio::time::timeout(SUMMARY_WAIT, printed).await;
+    }
+
+    /// Whether the core is parked: for tests of the wiring.
+    #[must_use]
+    pub fn parked(&self) -> bool {
+        matches!(self.core.phase(), Phase::Parked { .. })
+    }
+}

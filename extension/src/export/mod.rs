@@ -1,0 +1,4 @@
+//! Sending batches to the backend.
+
+pub mod classify;
+pub mod http;

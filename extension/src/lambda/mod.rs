@@ -1,0 +1,5 @@
+//! Lambda's Extensions API.
+
+pub mod fallback;
+pub mod lifecycle;
+pub mod turnstile;

@@ -1,0 +1,90 @@
+//! `lambda-extension` as a turnstile: its processor returns when the core lets `/next` be called.
+//!
+//! The processor never fails, for the crate would report `init/error` and with it fail the invocation. The crate's
+//! `run()` ends on transport errors, odd bodies and unknown events: then [`super::fallback`] takes over with the
+//! same extension id. Only SHUTDOWN ends the process.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use lambda_extension::{Extension, LambdaEvent, NextEvent};
+use tower::Service;
+
+use super::fallback;
+use super::lifecycle::Gate;
+use crate::core::{Level, Notice};
+use crate::output::Output;
+use crate::panics;
+
+const REGISTER_BACKOFF_MIN: Duration = Duration::from_millis(20);
+const REGISTER_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// Registers and turns for ever.
+pub async fn run(name: &str, runtime_api: &str, gate: Gate, output: &Output) {
+    let registered = register(name, gate.clone(), output).await;
+    let id = registered.extension_id.clone();
+    gate.registered().await;
+    let ended = match panics::caught(registered.run()).await {
+        Ok(Ok(())) => "it returned".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic,
+    };
+    let message = format!("the event loop of lambda-extension ended ({ended}); the extension's own loop goes on");
+    output.notice(&Notice { level: Level::Warn, message });
+    fallback::run(runtime_api, &id, gate).await;
+}
+
+async fn register(
+    name: &str,
+    gate: Gate,
+    output: &Output,
+) -> lambda_extension::RegisteredExtension<Turnstile> {
+    let mut backoff = REGISTER_BACKOFF_MIN;
+    loop {
+        let extension = Extension::new()
+            .with_extension_name(name)
+            .with_events(&["INVOKE", "SHUTDOWN"])
+            .with_events_processor(Turnstile(gate.clone()));
+        match panics::caught(extension.register()).await {
+            Ok(Ok(registered)) => return registered,
+            Ok(Err(error)) => tell(output, &error.to_string()),
+            Err(panic) => tell(output, &panic),
+        }
+        // An extension that exits fails the customer's invocations; one that waits can still be let in.
+        tokio::time::sleep(backoff).await;
+        backoff = (backoff * 2).min(REGISTER_BACKOFF_MAX);
+    }
+}
+
+fn tell(output: &Output, error: &str) {
+    let message = format!("the extension could not be registered and tries again: {error}");
+    output.notice(&Notice { level: Level::Error, message });
+}
+
+struct Turnstile(Gate);
+
+impl Service<LambdaEvent> for Turnstile {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, event: LambdaEvent) -> Self::Future {
+        let gate = self.0.clone();
+        Box::pin(async move {
+            match event.next {
+                NextEvent::Invoke(invoke) => gate.invoke(invoke.request_id, invoke.deadline_ms).await,
+                NextEvent::Shutdown(shutdown) => {
+                    gate.shutdown(shutdown.shutdown_reason, shutdown.deadline_ms).await;
+                }
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! Taking telemetry in.
+
+pub mod link;
+pub mod unix;

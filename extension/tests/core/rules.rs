@@ -1,0 +1,213 @@
+//! The promises, checked after every step of every test in this target.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lambda_flush_extension::core::phase::Phase;
+use lambda_flush_extension::core::{
+    Action, BatchId, Event, FlushConfig, Flusher, LinkId, Moment, Outcome,
+};
+use lambda_flush_proto::Received;
+
+/// More wakes than this in one virtual second are a busy loop.
+const WAKES_PER_SECOND_MAX: u32 = 200;
+
+#[derive(Debug, Default)]
+struct Invocation {
+    id: String,
+    began: Duration,
+    /// Monotonic time of its deadline.
+    deadline: Duration,
+    announced: bool,
+    /// When the core could know that the function is done.
+    over: Option<Duration>,
+}
+
+/// Watches events and actions; panics when a promise is broken.
+#[derive(Debug)]
+pub struct Rules {
+    cap: Duration,
+    next_outstanding: bool,
+    registered: bool,
+    invocation: Option<Invocation>,
+    announced: BTreeMap<LinkId, String>,
+    finished: BTreeSet<String>,
+    flights: BTreeSet<BatchId>,
+    maybe_sent: BTreeSet<BatchId>,
+    shutdown_deadline: Option<Duration>,
+    last_words: bool,
+    pub exited: bool,
+    wakes: (u64, u32),
+    pub longest_hold: Duration,
+    /// Data that comes faster than it can be printed is not the core's fault.
+    pub pressed_exports: u32,
+}
+
+impl Rules {
+    pub fn new(config: &FlushConfig) -> Self {
+        Self {
+            cap: config.billed_max,
+            next_outstanding: false,
+            registered: false,
+            invocation: None,
+            announced: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            flights: BTreeSet::new(),
+            maybe_sent: BTreeSet::new(),
+            shutdown_deadline: None,
+            last_words: false,
+            exited: false,
+            wakes: (0, 0),
+            longest_hold: Duration::ZERO,
+            pressed_exports: 0,
+        }
+    }
+
+    pub fn event(&mut self, now: Moment, event: &Event) {
+        let mono = now.monotonic;
+        match event {
+            Event::Registered => self.registered = true,
+            Event::Invoke { request_id, deadline } => {
+                self.next_outstanding = false;
+                let id = request_id.0.clone();
+                let over = self.finished.remove(&id).then_some(mono);
+                let announced = self.announced.values().any(|announced| *announced == id);
+                let deadline = mono + now.until(*deadline);
+                self.invocation = Some(Invocation { id, began: mono, deadline, announced, over });
+            }
+            Event::Shutdown { deadline, .. } => {
+                self.next_outstanding = false;
+                self.shutdown_deadline.get_or_insert(mono + now.until(*deadline));
+            }
+            Event::LinkReceived(link, messages) => self.messages(mono, *link, messages),
+            Event::LinkClosed { link, .. } => self.closed(mono, *link),
+            Event::ExportDone(batch, outcome) => {
+                assert!(self.flights.remove(batch), "the driver answered what was not asked");
+                if matches!(outcome, Outcome::Retry { maybe_sent: true, .. }) {
+                    self.maybe_sent.insert(*batch);
+                }
+            }
+            Event::Wake => self.wake(mono),
+            Event::LinkOpened(_) | Event::DeadLetterPrepared { .. } | Event::DeadLettersWritten { .. } => {}
+        }
+    }
+
+    fn wake(&mut self, mono: Duration) {
+        let second = mono.as_secs();
+        self.wakes = if self.wakes.0 == second { (second, self.wakes.1 + 1) } else { (second, 1) };
+        assert!(self.wakes.1 <= WAKES_PER_SECOND_MAX, "a busy loop: {} wakes in a second", self.wakes.1);
+    }
+
+    fn messages(&mut self, mono: Duration, link: LinkId, messages: &[Received]) {
+        for message in messages {
+            match message {
+                Received::InvocationStarted(started) => {
+                    self.announced.insert(link, started.request_id.clone());
+                    if let Some(invocation) = &mut self.invocation {
+                        invocation.announced |= invocation.id == started.request_id;
+                    }
+                }
+                Received::InvocationDone(done) => {
+                    self.announced.remove(&link);
+                    match &mut self.invocation {
+                        Some(invocation) if invocation.id == done.request_id => {
+                            invocation.over.get_or_insert(mono);
+                        }
+                        _ => drop(self.finished.insert(done.request_id.clone())),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn closed(&mut self, mono: Duration, link: LinkId) {
+        self.announced.remove(&link);
+        let Some(invocation) = &mut self.invocation else { return };
+        if invocation.announced && !self.announced.values().any(|id| *id == invocation.id) {
+            invocation.over.get_or_insert(mono);
+        }
+    }
+
+    pub fn action(&mut self, now: Moment, action: &Action, core: &Flusher) {
+        assert!(!self.exited, "{action:?} after Exit");
+        match action {
+            Action::CallNext => self.call_next(now.monotonic),
+            Action::Export { batch, .. } => {
+                assert!(!self.next_outstanding, "an export while the sandbox may freeze");
+                assert!(self.flights.insert(*batch), "{batch:?} is exported twice at a time");
+                if matches!(core.phase(), Phase::Settling { .. }) {
+                    assert!(!self.maybe_sent.contains(batch), "{batch:?} is sent again in billed time");
+                }
+            }
+            Action::Cancel(batch) => {
+                assert!(self.flights.remove(batch), "{batch:?} is cancelled but not in flight");
+                self.maybe_sent.insert(*batch);
+            }
+            Action::WriteDeadLetters { .. } => self.in_time(now.monotonic),
+            Action::Exit => {
+                self.in_time(now.monotonic);
+                assert!(self.flights.is_empty(), "exports in flight at Exit");
+                assert_eq!(core.held(), 0, "items held at Exit");
+                self.exited = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// P3: whatever was not said before the deadline is never said.
+    fn in_time(&mut self, mono: Duration) {
+        let deadline = self.shutdown_deadline.expect("only SHUTDOWN ends the process");
+        // A SHUTDOWN that came too late is answered at once; that is all one can do.
+        assert!(mono < deadline || !self.last_words, "P3: {mono:?} is not before the deadline {deadline:?}");
+        self.last_words = true;
+    }
+
+    fn call_next(&mut self, mono: Duration) {
+        assert!(!self.next_outstanding, "CallNext twice");
+        assert!(self.registered, "CallNext before register");
+        assert!(self.flights.is_empty(), "CallNext with exports in flight: {:?}", self.flights);
+        assert!(self.shutdown_deadline.is_none(), "CallNext after SHUTDOWN");
+        self.next_outstanding = true;
+        let Some(invocation) = self.invocation.take() else { return };
+        assert!(
+            mono < invocation.deadline || mono == invocation.began,
+            "P4: /next is held to the timeout: {mono:?}, {invocation:?}"
+        );
+        let since = match invocation.over {
+            Some(over) => over.max(invocation.began),
+            None if invocation.announced => return, // Waited for in good faith, up to its deadline.
+            None => invocation.began,
+        };
+        let hold = mono - since;
+        self.longest_hold = self.longest_hold.max(hold);
+        assert!(hold <= self.cap, "P4: /next is held {hold:?} after the function was done: {invocation:?}");
+    }
+
+    /// After all actions of one step.
+    pub fn after(&mut self, now: Moment, core: &Flusher) {
+        assert!(core.balances(), "P1: {:?}, held {}", core.ledger(), core.held());
+        assert!(core.within_budget(), "the byte budget is passed");
+        if let Some(at) = core.poll_timeout(now) {
+            assert!(at > now.wall, "a timeout that does not move: {at:?} at {:?}, {:?}", now.wall, core.phase());
+        }
+        let waiting = matches!(core.phase(), Phase::Invoking(_) | Phase::Settling { .. } | Phase::ShuttingDown(_));
+        let answer_due = !self.flights.is_empty() || matches!(core.phase(), Phase::ShuttingDown(e) if e.writing);
+        assert!(!waiting || answer_due || core.poll_timeout(now).is_some(), "stuck in {:?}", core.phase());
+    }
+
+    /// Time has come to `mono`, and everything due before has been done.
+    pub fn time(&self, mono: Duration) {
+        if let Some(deadline) = self.shutdown_deadline {
+            assert!(self.exited || mono < deadline, "P3: alive at the deadline");
+        }
+    }
+
+    pub fn flights(&self) -> usize {
+        self.flights.len()
+    }
+
+    pub fn next_outstanding(&self) -> bool {
+        self.next_outstanding
+    }
+}
