@@ -85,8 +85,6 @@ pub(crate) struct Function {
     pub(crate) region: Option<String>,
     pub(crate) log_group: Option<String>,
     pub(crate) log_stream: Option<String>,
-    /// The variables without which `lambda_runtime` panics and which are not there.
-    pub(crate) missing: Vec<&'static str>,
 }
 
 impl Config {
@@ -173,14 +171,11 @@ impl Reader<'_> {
 
     fn function(&mut self) -> Function {
         const MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
-        const REQUIRED: [&str; 4] =
-            ["AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION", MEMORY];
         let memory = self.text(MEMORY);
         let memory_mb = memory.as_ref().and_then(|value| value.parse().ok());
         if let (Some(value), None) = (&memory, memory_mb) {
             self.fault(MEMORY, format!("{value:?} is not a number of MB"));
         }
-        let missing = REQUIRED.into_iter().filter(|name| self.source.var(name).is_none()).collect();
         Function {
             name: self.text("AWS_LAMBDA_FUNCTION_NAME"),
             version: self.text("AWS_LAMBDA_FUNCTION_VERSION"),
@@ -188,7 +183,6 @@ impl Reader<'_> {
             region: self.text("AWS_REGION"),
             log_group: self.text("AWS_LAMBDA_LOG_GROUP_NAME"),
             log_stream: self.text("AWS_LAMBDA_LOG_STREAM_NAME"),
-            missing,
         }
     }
 }
@@ -219,7 +213,7 @@ mod tests {
         let (config, faults) = Config::read(&source(&[]));
         assert!(faults.is_empty(), "{faults:?}");
         assert!(!config.disabled && config.address.is_none());
-        assert_eq!(config.function.missing.len(), 4);
+        assert_eq!(config.function, Function::default());
     }
 
     #[test]

@@ -5,23 +5,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 /// The target of the invocation span. It is always enabled.
 pub(crate) const INVOCATION_TARGET: &str = "lambda_flush";
 
-/// Libraries below the function and below this crate. Their events would end up as span events of whatever
-/// span is open, and those of an exporter would feed back into it.
-const CHATTER_TARGETS: [&str; 13] = [
-    "h2",
-    "hyper",
-    "hyper_util",
-    "lambda_runtime",
-    "lambda_runtime_api_client",
-    "mio",
-    "opentelemetry",
-    "opentelemetry-otlp",
-    "opentelemetry_sdk",
-    "rustls",
-    "tokio",
-    "tonic",
-    "tower",
-];
+/// Libraries below the function and below this crate, as prefixes of targets (`tower::` is not `tower_http`).
+/// Their events would end up as span events of whatever span is open, and those of an exporter would feed
+/// back into it.
+const CHATTER_TARGETS: [&str; 9] =
+    ["h2::", "hyper", "lambda_runtime", "mio::", "opentelemetry", "rustls::", "tokio::", "tonic::", "tower::"];
 
 /// Parses `RUST_LOG`'s directives. A chatty target stays off unless a directive names it or its child.
 pub(crate) fn targets(directives: &str) -> Result<Targets, String> {
@@ -31,7 +19,7 @@ pub(crate) fn targets(directives: &str) -> Result<Targets, String> {
     let asked: Targets = directives.parse().map_err(|error| format!("{directives:?}: {error}"))?;
     let named: Vec<String> = asked.iter().map(|(target, _)| target.to_owned()).collect();
     let off = CHATTER_TARGETS.into_iter().filter(|chatter| !named.iter().any(|target| covers(chatter, target)));
-    Ok(asked.clone().with_targets(off.map(|target| (target, LevelFilter::OFF))).with_target(
+    Ok(asked.with_targets(off.map(|target| (target, LevelFilter::OFF))).with_target(
         INVOCATION_TARGET,
         LevelFilter::TRACE,
     ))
@@ -46,7 +34,7 @@ pub(crate) fn default_targets() -> Targets {
 }
 
 fn covers(chatter: &str, target: &str) -> bool {
-    target.strip_prefix(chatter).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    target.starts_with(chatter) || chatter.strip_suffix("::") == Some(target)
 }
 
 #[cfg(test)]
@@ -61,6 +49,7 @@ mod tests {
         assert!(targets.would_enable("hyper::client", &Level::TRACE));
         assert!(targets.would_enable("tower::limit", &Level::INFO));
         assert!(!targets.would_enable("h2::proto", &Level::ERROR));
+        assert!(targets.would_enable("tokio_postgres::query", &Level::DEBUG));
         assert!(!default_targets().would_enable("lambda_runtime::layers::panic", &Level::ERROR));
         assert!(default_targets().would_enable("my_function", &Level::INFO));
         assert!(!default_targets().would_enable("my_function", &Level::DEBUG));

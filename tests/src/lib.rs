@@ -28,6 +28,7 @@ pub mod check;
 mod engine;
 mod http1;
 mod party;
+pub mod rie;
 pub mod sandbox;
 mod span_id;
 pub mod trace;

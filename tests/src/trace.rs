@@ -11,9 +11,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::party::Party;
+
 /// Details that differ from run to run and say nothing about behaviour.
-const VOLATILE_DETAILS: [&str; 8] =
-    ["deadline_ms", "duration_ms", "environment_id", "generation", "left_ms", "pid", "request_id", "trace_header"];
+const VOLATILE_DETAILS: [&str; 8] = [
+    "deadline_ms",
+    "duration_ms",
+    "environment_id",
+    "generation",
+    "left_ms",
+    "pid",
+    "request_id",
+    "trace_header",
+];
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,7 +78,11 @@ impl Trace {
 
     /// The events as JSON lines.
     pub fn to_json_lines(&self) -> String {
-        self.events.iter().filter_map(|event| serde_json::to_string(event).ok()).map(|line| line + "\n").collect()
+        self.events
+            .iter()
+            .filter_map(|event| serde_json::to_string(event).ok())
+            .map(|line| line + "\n")
+            .collect()
     }
 
     /// The events of one party.
@@ -78,7 +92,7 @@ impl Trace {
 
     /// The first event of this name by this party.
     pub fn find(&self, who: &str, event: &str) -> Option<&TraceEvent> {
-        self.of(who).find(|candidate| candidate.event == event)
+        self.events.iter().find(|candidate| candidate.who == who && candidate.event == event)
     }
 
     /// How many events of this name this party has.
@@ -106,8 +120,13 @@ impl Trace {
         stages.into_iter().flat_map(|(_, events)| events).collect()
     }
 
-    pub(crate) fn push(&mut self, who: impl ToString, event: &str, detail: Value) {
-        self.events.push(TraceEvent { at_ms: unix_ms(), who: who.to_string(), event: event.to_owned(), detail });
+    pub(crate) fn push(&mut self, who: &Party, event: &str, detail: Value) {
+        self.events.push(TraceEvent {
+            at_ms: unix_ms(),
+            who: who.to_string(),
+            event: event.to_owned(),
+            detail,
+        });
     }
 }
 
@@ -124,7 +143,7 @@ enum Stage {
 impl Stage {
     fn of(event: &TraceEvent) -> Self {
         match event.event.as_str() {
-            "registered" if event.who != "function" => Self::Registration,
+            "register" | "registered" if event.who != "function" => Self::Registration,
             "started" if event.who == "function" => Self::FunctionStart,
             "sigterm" | "sigkill" => Self::Termination,
             "shutdown" => Self::Shutdown,

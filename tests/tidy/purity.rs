@@ -51,7 +51,8 @@ pub(crate) fn check(source: &Source) -> Vec<Complaint> {
         return Vec::new();
     }
     let words = product_words(&source.syntax);
-    let complain = |word: &Word| Some(source.complaint(word.line, format!("{} {}", word.path, impurity(word)?)));
+    let complain =
+        |word: &Word| Some(source.complaint(word.line, format!("{} {}", word.path, impurity(word)?)));
     words.iter().filter_map(complain).collect()
 }
 

@@ -12,7 +12,9 @@ pub(crate) fn check() -> Result<(), String> {
     let Ok(readme) = fs::read_to_string(source::root().join("README.md")) else { return Ok(()) };
     match (table(&readme)?, table_from_code()) {
         (None, _) => Ok(()),
-        (Some(_), None) => Err("README.md has a configuration table, but `table_from_code` has none".to_owned()),
+        (Some(_), None) => {
+            Err("README.md has a configuration table, but `table_from_code` has none".to_owned())
+        }
         (Some(written), Some(true_one)) => same(written, &true_one),
     }
 }
@@ -39,7 +41,9 @@ fn same(written: &str, true_one: &str) -> Result<(), String> {
     let differs = |(written, true_one): &(&str, &str)| written != true_one;
     let first = written.lines().zip(true_one.lines()).find(differs);
     let (has, should) = first.unwrap_or(("a table of another length", ""));
-    Err(format!("README.md's configuration table is not the code's.\nhas:    {has}\nshould: {should}\n\n{true_one}\n"))
+    Err(format!(
+        "README.md's configuration table is not the code's.\nhas:    {has}\nshould: {should}\n\n{true_one}\n"
+    ))
 }
 
 #[test]

@@ -63,11 +63,14 @@ impl Aliases {
     }
 
     fn add(&mut self, prefix: &str, tree: &UseTree) {
-        let below = |name: &Ident| if prefix.is_empty() { name.to_string() } else { format!("{prefix}::{name}") };
+        let below =
+            |name: &Ident| if prefix.is_empty() { name.to_string() } else { format!("{prefix}::{name}") };
         match tree {
             UseTree::Path(path) => self.add(&below(&path.ident), &path.tree),
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.add(prefix, tree)),
-            UseTree::Name(name) if name.ident == "self" => self.name(prefix.rsplit("::").next(), prefix.to_owned()),
+            UseTree::Name(name) if name.ident == "self" => {
+                self.name(prefix.rsplit("::").next(), prefix.to_owned());
+            }
             UseTree::Name(name) => self.name(Some(&name.ident.to_string()), below(&name.ident)),
             UseTree::Rename(as_) if as_.ident == "self" => {
                 self.name(Some(&as_.rename.to_string()), prefix.to_owned());
@@ -147,7 +150,8 @@ fn paths(code: &str) -> Vec<String> {
 
 #[test]
 fn paths_are_expanded_through_use_lines() {
-    let found = paths("use std::{net as n, time::{self, Instant}}; fn f() { n::x(); time::y(); Instant::now() }");
+    let found =
+        paths("use std::{net as n, time::{self, Instant}}; fn f() { n::x(); time::y(); Instant::now() }");
     for path in ["std::net", "std::net::x", "std::time", "std::time::y", "std::time::Instant::now"] {
         assert!(found.iter().any(|found| found == path), "{path} in {found:?}");
     }
@@ -155,7 +159,10 @@ fn paths_are_expanded_through_use_lines() {
 
 #[test]
 fn macro_arguments_and_qualified_paths_are_seen() {
-    assert!(paths("fn f() { assert!(x > std::time::Instant::now()) }").contains(&"std::time::Instant::now".into()));
+    assert!(
+        paths("fn f() { assert!(x > std::time::Instant::now()) }")
+            .contains(&"std::time::Instant::now".into())
+    );
     assert!(paths("fn f() { <Instant>::now() }").contains(&"?::now".into()));
 }
 

@@ -18,6 +18,8 @@ const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(20);
 const KILL_TAKES_MAX: Duration = Duration::from_secs(10);
 /// Length of the line shown as a sign of life.
 const SIGN_OF_LIFE_CHARS_MAX: usize = 90;
+/// How much of a failed command the table shows; the log has all of it.
+const SHOWN_COMMAND_CHARS_MAX: usize = 40;
 /// How much of a failed lane's log is shown; the whole log stays on disk.
 const SHOWN_LINES_MAX: usize = 400;
 
@@ -57,6 +59,7 @@ impl Run {
         let out = OpenOptions::new().append(true).open(&self.log).map_err(|fault| fault.to_string())?;
         let err = out.try_clone().map_err(|fault| fault.to_string())?;
         command.current_dir(paths::root()).stdin(Stdio::null()).stdout(out).stderr(err);
+        let shown: String = shown.chars().take(SHOWN_COMMAND_CHARS_MAX).collect();
         match self.wait(command) {
             Ok(Some(status)) if status.success() => Ok(()),
             Ok(Some(status)) => Err(format!("{shown}: {status}")),

@@ -210,7 +210,8 @@ impl SandboxBuilder {
             return Err(SandboxError::NoFunction);
         }
         let files = std::iter::once(&self.config.function).chain(&self.config.extensions);
-        let is_usable = |path: &&PathBuf| path.is_file() && path.file_name().is_some_and(|name| name.to_str().is_some());
+        let is_usable =
+            |path: &&PathBuf| path.is_file() && path.file_name().is_some_and(|name| name.to_str().is_some());
         match files.into_iter().find(|path| !is_usable(path)) {
             Some(path) => Err(SandboxError::NoFile(path.clone())),
             None => Ok(()),

@@ -22,19 +22,24 @@ const ERROR_TYPE_HEADER: &str = "Lambda-Extension-Function-Error-Type";
 /// `POST /register`
 pub(crate) async fn register(shared: &Shared, request: Request<Incoming>) -> Reply {
     let Some(name) = header(&request, NAME_HEADER).map(str::to_owned) else {
-        return forbidden("Extension.InvalidExtensionName", "Empty extension name");
+        return forbidden("Extension.InvalidExtensionName", "Empty extension name").into();
     };
     let features = header(&request, "Lambda-Extension-Accept-Feature").unwrap_or_default();
     let wants_account = features.split(',').any(|feature| feature.trim() == "accountId");
     let body = read_body(request.into_body(), REGISTER_BYTES_MAX).await.unwrap_or_default();
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
-        return forbidden("InvalidRequestFormat", "the body is no JSON");
+        return forbidden("InvalidRequestFormat", "the body is no JSON").into();
     };
-    let events: Vec<&str> =
-        body.get("events").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let events: Vec<&str> = body
+        .get("events")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let id = match shared.update(|state| admit(state, &name, &events)) {
         Ok(id) => id,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into(),
     };
     let mut answer = json!({
         "functionName": shared.config.function_name, "functionVersion": FUNCTION_VERSION, "handler": HANDLER,
@@ -48,24 +53,28 @@ pub(crate) async fn register(shared: &Shared, request: Request<Incoming>) -> Rep
 }
 
 /// Registers an extension: external if it has the name of a file that was started, else internal.
-fn admit(state: &mut State, name: &str, events: &[&str]) -> Result<String, Reply> {
+fn admit(state: &mut State, name: &str, events: &[&str]) -> Result<String, Refusal> {
     let external = state.extension_names().iter().any(|started| started == name);
     for event in events {
         let known = matches!(*event, "INVOKE" | "SHUTDOWN");
         if !known || (*event == "SHUTDOWN" && !external) {
-            let reason = if known { "ShutdownEventNotSupportedForInternalExtension" } else { "ErrorInvalidEventType" };
-            return Err(forbidden("Extension.InvalidEventType", &format!("{event}: {reason}")));
+            let reason =
+                if known { "ShutdownEventNotSupportedForInternalExtension" } else { "ErrorInvalidEventType" };
+            return Err(forbidden("Extension.InvalidEventType", format!("{event}: {reason}")));
         }
     }
     if !external && !state.registration_open {
         return Err(forbidden("Extension.RegistrationClosed", "Extension registration closed already"));
     }
     if state.agents.iter().any(|agent| agent.name == name) {
-        return Err(forbidden("Extension.InvalidExtensionState", "Extension with this name already registered"));
+        return Err(forbidden(
+            "Extension.InvalidExtensionState",
+            "Extension with this name already registered",
+        ));
     }
     if state.agents.len() >= EXTENSIONS_MAX {
         let message = format!("Extension limit ({EXTENSIONS_MAX}) reached");
-        return Err(forbidden("Extension.TooManyExtensions", &message));
+        return Err(forbidden("Extension.TooManyExtensions", message));
     }
     let agent = Agent {
         id: uuid(),
@@ -79,7 +88,7 @@ fn admit(state: &mut State, name: &str, events: &[&str]) -> Result<String, Reply
         shutdown_released_at: None,
         seen_shutdown: false,
     };
-    state.trace.push(agent.party(), "registered", json!({ "events": events, "external": external }));
+    state.trace.push(&agent.party(), "registered", json!({ "events": events, "external": external }));
     let id = agent.id.clone();
     state.agents.push(agent);
     Ok(id)
@@ -89,14 +98,16 @@ fn admit(state: &mut State, name: &str, events: &[&str]) -> Result<String, Reply
 pub(crate) async fn next(shared: &Shared, request: &Request<Incoming>) -> Result<Reply, Abort> {
     let id = match identifier(request) {
         Ok(id) => id.to_owned(),
-        Err(refusal) => return Ok(refusal),
+        Err(refusal) => return Ok(refusal.into()),
     };
     let next = shared.update(|state| {
         let index = state.agents.iter().position(|agent| agent.id == id)?;
         let agent = state.agents.get_mut(index)?;
         let party = agent.party();
-        if let Some(fault) = state.faults.on_call().filter(|_| agent.external && state.phase != Phase::Ending) {
-            state.trace.push(Party::Platform, "fault", json!({ "fault": fault.name(), "to": party.to_string() }));
+        let may_fail = agent.external && state.phase != Phase::Ending;
+        if let Some(fault) = may_fail.then(|| state.faults.on_call()).flatten() {
+            let detail = json!({ "fault": fault.name(), "to": party.to_string() });
+            state.trace.push(&Party::Platform, "fault", detail);
             return Some(Err(fault));
         }
         let next = agent.next();
@@ -107,48 +118,51 @@ pub(crate) async fn next(shared: &Shared, request: &Request<Incoming>) -> Result
         Some(Ok(next))
     });
     match next {
-        None => Ok(forbidden("Extension.UnknownExtensionIdentifier", &format!("Unknown extension {id}"))),
+        None => Ok(unknown(&id).into()),
         Some(Err(fault)) => faulty(fault),
         Some(Ok(Next::Event(event))) => Ok(render(&event)),
         Some(Ok(Next::Wait(receiver))) => receiver.await.map(|event| render(&event)).map_err(|_| Abort),
         Some(Ok(Next::Refused(state))) => {
             let message = format!("State transition from {state:?} to Ready failed for extension {id}");
-            Ok(forbidden("Extension.InvalidExtensionState", &message))
+            Ok(forbidden("Extension.InvalidExtensionState", message).into())
         }
     }
 }
 
-/// `POST /init/error` and `POST /exit/error`: the extension announces that it is about to exit.
+/// `POST /init/error` and `POST /exit/error`: the extension announces that it is about to exit. It is the exit that
+/// fails the init or the invocation, then under the announced name.
 pub(crate) fn failed(shared: &Shared, request: &Request<Incoming>, event: &str) -> Reply {
     let id = match identifier(request) {
         Ok(id) => id,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into(),
     };
     let Some(error_type) = header(request, ERROR_TYPE_HEADER) else {
-        return forbidden("Extension.MissingHeader", &format!("{ERROR_TYPE_HEADER} not found"));
+        return forbidden("Extension.MissingHeader", format!("{ERROR_TYPE_HEADER} not found")).into();
     };
     let fatal = if event == "init_error" { "Extension.InitError" } else { "Extension.ExitError" };
     shared.update(|state| {
         let Some(agent) = state.agents.iter_mut().find(|agent| agent.id == id) else {
-            return forbidden("Extension.UnknownExtensionIdentifier", &format!("Unknown extension {id}"));
+            return unknown(id).into();
         };
         if event == "init_error" && !matches!(agent.state, AgentState::Registered | AgentState::Failed) {
-            let message = format!("State transition from {:?} to InitError failed for extension {id}", agent.state);
-            return forbidden("Extension.InvalidExtensionState", &message);
+            let message =
+                format!("State transition from {:?} to InitError failed for extension {id}", agent.state);
+            return forbidden("Extension.InvalidExtensionState", message).into();
         }
         agent.state = AgentState::Failed;
         let party = agent.party();
         state.trace.push(&party, event, json!({ "error_type": error_type }));
         if state.phase != Phase::Ending {
-            state.fail(fatal);
+            state.announced_error.get_or_insert(fatal);
         }
         accepted()
     })
 }
 
-fn identifier(request: &Request<Incoming>) -> Result<&str, Reply> {
-    header(request, ID_HEADER)
-        .ok_or_else(|| forbidden("Extension.MissingExtensionIdentifier", &format!("Missing {ID_HEADER} header")))
+fn identifier(request: &Request<Incoming>) -> Result<&str, Refusal> {
+    header(request, ID_HEADER).ok_or_else(|| {
+        forbidden("Extension.MissingExtensionIdentifier", format!("Missing {ID_HEADER} header"))
+    })
 }
 
 /// An event as the extension gets it; SHUTDOWN has no event identifier.
@@ -174,8 +188,24 @@ fn faulty(fault: Fault) -> Result<Reply, Abort> {
     }
 }
 
-fn forbidden(error_type: &str, message: &str) -> Reply {
-    error(StatusCode::FORBIDDEN, error_type, message)
+/// A 403.
+struct Refusal {
+    error_type: &'static str,
+    message: String,
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        error(StatusCode::FORBIDDEN, refusal.error_type, &refusal.message)
+    }
+}
+
+fn unknown(id: &str) -> Refusal {
+    forbidden("Extension.UnknownExtensionIdentifier", format!("Unknown extension {id}"))
+}
+
+fn forbidden(error_type: &'static str, message: impl Into<String>) -> Refusal {
+    Refusal { error_type, message: message.into() }
 }
 
 /// A random identifier in the form of a UUID of version 4.

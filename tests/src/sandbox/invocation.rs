@@ -54,14 +54,16 @@ pub struct Outcome {
 /// An invocation under way. Dropping it does not stop it.
 #[derive(Debug)]
 pub struct Invocation {
-    answer: oneshot::Receiver<Bytes>,
+    answer: Option<oneshot::Receiver<Bytes>>,
     outcome: JoinHandle<Outcome>,
 }
 
 impl Invocation {
     /// Waits for what the client gets, which comes as soon as the function answers, or fails. `None` on a second call.
     pub async fn response(&mut self) -> Option<Bytes> {
-        (&mut self.answer).await.ok()
+        let payload = self.answer.as_mut()?.await.ok();
+        self.answer = None;
+        payload
     }
 
     /// Waits until the environment is ready for the next invocation.
@@ -84,7 +86,7 @@ pub(crate) fn begin(engine: &Engine, shared: &Arc<Shared>, payload: Bytes) -> In
     let (sender, answer) = oneshot::channel();
     let shared = Arc::clone(shared);
     let outcome = engine.spawn(async move { run(&shared, payload, sender).await });
-    Invocation { answer, outcome }
+    Invocation { answer: Some(answer), outcome }
 }
 
 async fn run(shared: &Arc<Shared>, payload: Bytes, client: oneshot::Sender<Bytes>) -> Outcome {

@@ -50,27 +50,28 @@ pub(crate) async fn init(shared: &Arc<Shared>, deadline: Instant) -> Result<Dura
         state.phase = Phase::Init;
         state.registration_open = true;
         state.fatal = None;
-        state.trace.push(Party::Platform, "init", Value::Null);
+        state.announced_error = None;
+        state.trace.push(&Party::Platform, "init", Value::Null);
     });
-    start_extensions(shared)?;
+    start_extensions(shared).await?;
     let registered = |state: &mut State| {
         let names = state.extension_names();
         names.iter().all(|name| state.agents.iter().any(|agent| agent.name == *name)).then_some(())
     };
     wait(shared, deadline, registered).await?;
-    start_function(shared)?;
+    start_function(shared).await?;
     wait(shared, deadline, |state| state.runtime.ready.then_some(())).await?;
     shared.update(|state| state.registration_open = false);
     wait(shared, deadline, |state| all_ready(state, |_| true)).await?;
     let duration = started.elapsed();
     shared.update(|state| {
         state.phase = Phase::Serving;
-        state.trace.push(Party::Platform, "init_done", json!({ "duration_ms": ms(duration) }));
+        state.trace.push(&Party::Platform, "init_done", json!({ "duration_ms": ms(duration) }));
     });
     Ok(duration)
 }
 
-fn start_extensions(shared: &Arc<Shared>) -> Result<(), Failure> {
+async fn start_extensions(shared: &Arc<Shared>) -> Result<(), Failure> {
     let runtime_api = shared.address.to_string();
     for path in &shared.config.extensions {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -80,19 +81,19 @@ fn start_extensions(shared: &Arc<Shared>) -> Result<(), Failure> {
             directory: &shared.directories.tmp,
             variables: environment::of_extension(&shared.config, &runtime_api, &shared.directories),
         };
-        process::start(shared, program).map_err(|_| Failure::crash("Extension.LaunchError"))?;
+        process::start(shared, program).await.map_err(|_| Failure::crash("Extension.LaunchError"))?;
     }
     Ok(())
 }
 
-fn start_function(shared: &Arc<Shared>) -> Result<(), Failure> {
+async fn start_function(shared: &Arc<Shared>) -> Result<(), Failure> {
     let program = Program {
         party: Party::Function,
         path: &shared.config.function,
         directory: &shared.directories.task,
         variables: environment::of_function(&shared.config, &shared.address.to_string(), &shared.directories),
     };
-    process::start(shared, program).map_err(|_| Failure::crash("Runtime.InvalidEntrypoint"))
+    process::start(shared, program).await.map_err(|_| Failure::crash("Runtime.InvalidEntrypoint"))
 }
 
 /// One invocation as its parties see it.
@@ -118,7 +119,7 @@ pub(crate) async fn await_everyone(shared: &Shared, order: &Order) -> Result<(),
     wait(shared, order.deadline, everyone).await?;
     shared.update(|state| {
         state.invoke = None;
-        state.trace.push(Party::Platform, "invoke_done", json!({ "request_id": order.request_id }));
+        state.trace.push(&Party::Platform, "invoke_done", json!({ "request_id": order.request_id }));
     });
     Ok(())
 }
@@ -131,8 +132,9 @@ fn release(shared: &Shared, state: &mut State, order: &Order, deadline_ms: u64) 
     let arn = function_arn(&shared.config);
     let trace_header = trace_header(shared.config.xray_sampled);
     state.invoke = Some(CurrentInvoke { request_id: order.request_id.clone(), answer: None });
-    let detail = json!({ "request_id": order.request_id, "deadline_ms": deadline_ms, "trace_header": trace_header });
-    state.trace.push(Party::Platform, "invoke", detail);
+    let detail =
+        json!({ "request_id": order.request_id, "deadline_ms": deadline_ms, "trace_header": trace_header });
+    state.trace.push(&Party::Platform, "invoke", detail);
     state.runtime.ready = false;
     let headers = vec![
         ("Lambda-Runtime-Aws-Request-Id", order.request_id.clone()),
@@ -151,7 +153,7 @@ fn release(shared: &Shared, state: &mut State, order: &Order, deadline_ms: u64) 
     });
     for agent in state.agents.iter_mut().filter(|agent| agent.wants_invoke) {
         let fate = agent.release(AgentEvent { kind: "INVOKE", body: body.clone() });
-        state.trace.push(agent.party(), "invoke", json!({ "fate": fate }));
+        state.trace.push(&agent.party(), "invoke", json!({ "fate": fate }));
     }
     Ok(())
 }

@@ -81,7 +81,10 @@ impl Sandbox {
     /// Sends a signal to the process group of each extension. False if none is running.
     pub fn kill_extensions(&self, signal: Signal) -> bool {
         let names = self.shared.update(|state| state.extension_names());
-        names.into_iter().map(|name| self.signal(&Party::Extension(name), signal)).fold(false, |any, one| any | one)
+        names
+            .into_iter()
+            .map(|name| self.signal(&Party::Extension(name), signal))
+            .fold(false, |any, one| any | one)
     }
 
     /// Sends a signal to the process group of one party. False if it is not running.
@@ -116,7 +119,9 @@ impl Sandbox {
 
     /// The process id of a party, while it runs.
     pub fn pid(&self, party: &Party) -> Option<u32> {
-        self.shared.update(|state| state.running(party).map(|process| process.pid.as_raw_nonzero().get().unsigned_abs()))
+        self.shared.update(|state| {
+            state.running(party).map(|process| process.pid.as_raw_nonzero().get().unsigned_abs())
+        })
     }
 
     /// What happened so far.

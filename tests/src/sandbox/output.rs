@@ -95,3 +95,38 @@ impl Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines_of(bytes: &[u8]) -> Vec<String> {
+        let output = Output::new(false);
+        output.read(bytes, &Party::Function, false).await;
+        output.lines().into_iter().map(|line| line.text).collect()
+    }
+
+    #[tokio::test]
+    async fn lines_are_told_apart_and_the_last_one_needs_no_end() {
+        assert_eq!(lines_of(b"one\n\ntwo\r\nthree").await, ["one", "", "two", "three"]);
+        assert_eq!(lines_of(b"").await, Vec::<String>::new());
+        assert_eq!(lines_of(b"\xff\n").await, ["\u{fffd}"]);
+    }
+
+    #[tokio::test]
+    async fn a_long_line_is_whole_up_to_the_limit() {
+        let long = "x".repeat(250_000);
+        assert_eq!(lines_of(format!("{long}\n{long}\n").as_bytes()).await, [long.as_str(), &long]);
+        let cut = lines_of(&vec![b'y'; 2 * LINE_BYTES_MAX]).await;
+        assert!(cut.len() >= 2 && cut.concat().len() == 2 * LINE_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_oldest_lines_go_first_and_are_counted() {
+        let output = Output::new(false);
+        let line = vec![b'z'; LINE_BYTES_MAX];
+        let fit = OUTPUT_BYTES_MAX / LINE_BYTES_MAX;
+        (0..fit + 2).for_each(|_| output.push(&Party::Function, false, &line));
+        assert_eq!((output.lines().len(), output.dropped()), (fit, 2));
+    }
+}

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use serde_json::Value;
@@ -13,6 +14,11 @@ use tokio::process::Child;
 use super::shared::Shared;
 use super::state::Process;
 use crate::party::{Exit, Party};
+
+/// How long a file may be busy.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+/// Pause before the next attempt to start a busy file.
+const BUSY_RETRY: Duration = Duration::from_millis(5);
 
 /// What to start.
 pub(crate) struct Program<'a> {
@@ -26,24 +32,18 @@ pub(crate) struct Program<'a> {
 ///
 /// # Errors
 /// It can't be executed.
-pub(crate) fn start(shared: &Arc<Shared>, program: Program<'_>) -> io::Result<()> {
+pub(crate) async fn start(shared: &Arc<Shared>, program: Program<'_>) -> io::Result<()> {
     let mut command = Command::new(std::path::absolute(program.path)?);
     command.env_clear().envs(program.variables).current_dir(program.directory).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     die_with_this_thread(&mut command);
-    let mut child = tokio::process::Command::from(command).spawn()?;
+    let mut child = spawn(tokio::process::Command::from(command)).await?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("the process ended before it could be noted"))?;
     let party = program.party;
     shared.update(|state| {
-        let process = Process {
-            party: party.clone(),
-            pid,
-            sigterm_at: None,
-            killed: false,
-            exit: None,
-            open_pipes: 2,
-        };
+        let process =
+            Process { party: party.clone(), pid, sigterm_at: None, killed: false, exit: None, open_pipes: 2 };
         state.processes.push(process);
         state.trace.push(&party, "started", Value::Null);
     });
@@ -54,6 +54,20 @@ pub(crate) fn start(shared: &Arc<Shared>, program: Program<'_>) -> io::Result<()
         shared.update(|state| state.exited(pid, exit));
     });
     Ok(())
+}
+
+/// Starts it, with patience for a file that was just written: while any thread of the test forks, its child may hold
+/// that file open for writing, and the kernel refuses to execute it.
+async fn spawn(mut command: tokio::process::Command) -> io::Result<Child> {
+    let end = Instant::now() + BUSY_WAIT;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && Instant::now() < end => {
+                tokio::time::sleep(BUSY_RETRY).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 fn listen(shared: &Arc<Shared>, child: &mut Child, party: &Party, pid: Pid) {

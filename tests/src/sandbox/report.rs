@@ -102,7 +102,10 @@ impl Report {
 
     /// The standard output of one party, line by line.
     pub fn stdout(&self, party: &Party) -> impl Iterator<Item = &str> {
-        self.lines.iter().filter(move |line| line.party == *party && !line.stderr).map(|line| line.text.as_str())
+        self.lines
+            .iter()
+            .filter(move |line| line.party == *party && !line.stderr)
+            .map(|line| line.text.as_str())
     }
 
     /// The standard output of all extensions, line by line: where dead letters and summaries are.

@@ -33,8 +33,12 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Reply,
         let parts: Vec<&str> = rest.split('/').collect();
         return match (request.method(), parts.as_slice()) {
             (&Method::GET, ["invocation", "next"]) => runtime_api::next(&shared).await,
-            (&Method::POST, ["invocation", id, "response"]) => Ok(runtime_api::response(&shared, id, request).await),
-            (&Method::POST, ["invocation", id, "error"]) => Ok(runtime_api::error(&shared, id, request).await),
+            (&Method::POST, ["invocation", id, "response"]) => {
+                Ok(runtime_api::response(&shared, id, request).await)
+            }
+            (&Method::POST, ["invocation", id, "error"]) => {
+                Ok(runtime_api::error(&shared, id, request).await)
+            }
             (&Method::POST, ["init", "error"]) => Ok(runtime_api::init_error(&shared, request).await),
             _ => Ok(not_found()),
         };
@@ -49,7 +53,9 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Reply,
         };
     }
     match (request.method(), path.as_str()) {
-        (&Method::PUT, "/2022-07-01/telemetry" | "/2020-08-15/logs") => Ok(telemetry(shared.config.telemetry)),
+        (&Method::PUT, "/2022-07-01/telemetry" | "/2020-08-15/logs") => {
+            Ok(telemetry(shared.config.telemetry))
+        }
         _ => Ok(not_found()),
     }
 }
@@ -60,9 +66,11 @@ fn telemetry(answer: TelemetryReply) -> Reply {
             error(StatusCode::ACCEPTED, "Telemetry.NotSupported", "Telemetry API is not supported")
         }
         TelemetryReply::Ok => reply(StatusCode::OK, "application/json", r#""OK""#),
-        TelemetryReply::Closed => {
-            error(StatusCode::FORBIDDEN, "Telemetry.SubscriptionClosed", "Telemetry API subscription is closed already")
-        }
+        TelemetryReply::Closed => error(
+            StatusCode::FORBIDDEN,
+            "Telemetry.SubscriptionClosed",
+            "Telemetry API subscription is closed already",
+        ),
     }
 }
 

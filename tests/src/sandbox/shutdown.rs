@@ -32,10 +32,11 @@ pub(crate) async fn end(shared: &Shared, reason: ShutdownReason) -> Report {
         state.phase = Phase::Ending;
         state.invoke = None;
         state.fatal = None;
+        state.announced_error = None;
         let any = |external| state.agents.iter().any(|agent| agent.external == external);
         let budget = Budget::new(any(true), any(false), shared.config.runtime_share);
         let detail = json!({ "reason": reason.as_str(), "budget_ms": ms(budget.total) });
-        state.trace.push(Party::Platform, "shutdown", detail);
+        state.trace.push(&Party::Platform, "shutdown", detail);
         budget
     });
     let deadline = started + budget.total;
@@ -49,7 +50,7 @@ pub(crate) async fn end(shared: &Shared, reason: ShutdownReason) -> Report {
     let duration = started.elapsed();
     end_leftovers(shared).await;
     shared.update(|state| {
-        state.trace.push(Party::Platform, "shutdown_done", json!({ "duration_ms": ms(duration) }));
+        state.trace.push(&Party::Platform, "shutdown_done", json!({ "duration_ms": ms(duration) }));
         let report = report(shared, state, &Times { reason, budget: budget.total, duration, deadline });
         state.phase = Phase::Idle;
         state.processes.clear();
@@ -65,12 +66,13 @@ async fn end_function(shared: &Shared, share_end: Instant, budget: Budget) {
     let exited = |state: &mut State| state.running(&Party::Function).is_none().then_some(());
     if !budget.runtime.is_zero() {
         shared.update(|state| {
-            let Some(process) = state.processes.iter_mut().find(|it| is_function(it) && it.exit.is_none()) else {
+            let Some(process) = state.processes.iter_mut().find(|it| is_function(it) && it.exit.is_none())
+            else {
                 return;
             };
             process.sigterm_at = Some(Instant::now());
             process.signal(Signal::Term);
-            state.trace.push(Party::Function, "sigterm", json!({}));
+            state.trace.push(&Party::Function, "sigterm", json!({}));
         });
         if shared.until(share_end, exited).await.is_some() {
             return;
@@ -82,13 +84,14 @@ async fn end_function(shared: &Shared, share_end: Instant, budget: Budget) {
 
 /// SHUTDOWN for those who subscribed to it, SIGKILL for the others.
 fn release_shutdown(shared: &Shared, reason: ShutdownReason, deadline_ms: u64) {
-    let body = json!({ "eventType": "SHUTDOWN", "deadlineMs": deadline_ms, "shutdownReason": reason.as_str() });
+    let body =
+        json!({ "eventType": "SHUTDOWN", "deadlineMs": deadline_ms, "shutdownReason": reason.as_str() });
     shared.update(|state| {
         let mut subscribed = Vec::new();
         for agent in state.agents.iter_mut().filter(|agent| agent.external && agent.wants_shutdown) {
             let fate = agent.release(AgentEvent { kind: "SHUTDOWN", body: body.clone() });
             let detail = json!({ "reason": reason.as_str(), "deadline_ms": deadline_ms, "fate": fate });
-            state.trace.push(agent.party(), "shutdown", detail);
+            state.trace.push(&agent.party(), "shutdown", detail);
             subscribed.push(agent.party());
         }
         kill(state, |process| process.party != Party::Function && !subscribed.contains(&process.party));
@@ -115,7 +118,8 @@ async fn end_leftovers(shared: &Shared) {
             process.signal(Signal::Kill);
         }
     });
-    let silent = |state: &mut State| state.processes.iter().all(|process| process.open_pipes == 0).then_some(());
+    let silent =
+        |state: &mut State| state.processes.iter().all(|process| process.open_pipes == 0).then_some(());
     shared.until(Instant::now() + PIPE_WAIT, silent).await;
 }
 

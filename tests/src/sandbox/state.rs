@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) invoke: Option<CurrentInvoke>,
     /// The first fatal error type since the last reset; it fails the current or next invocation.
     pub(crate) fatal: Option<String>,
+    /// What an extension has announced as the reason of its coming exit.
+    pub(crate) announced_error: Option<&'static str>,
     pub(crate) faults: Faults,
     /// Set once by `Sandbox::shutdown`: whoever waits gives up.
     pub(crate) shutdown_requested: bool,
@@ -190,6 +192,7 @@ impl State {
             runtime: Runtime::default(),
             invoke: None,
             fatal: None,
+            announced_error: None,
             faults,
             shutdown_requested: false,
         }
@@ -223,7 +226,61 @@ impl State {
         let party = process.party.clone();
         self.trace.push(&party, "exited", json!({ "code": exit.code, "signal": exit.signal }));
         if matches!(self.phase, Phase::Init | Phase::Serving) {
-            self.fail(if party == Party::Function { "Runtime.ExitError" } else { "Extension.Crash" });
+            let of_extension = self.announced_error.unwrap_or("Extension.Crash");
+            self.fail(if party == Party::Function { "Runtime.ExitError" } else { of_extension });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent() -> Agent {
+        Agent {
+            id: String::new(),
+            name: String::new(),
+            external: true,
+            wants_invoke: true,
+            wants_shutdown: true,
+            state: AgentState::Registered,
+            waiter: None,
+            latched: None,
+            shutdown_released_at: None,
+            seen_shutdown: false,
+        }
+    }
+
+    fn event(kind: &'static str) -> AgentEvent {
+        AgentEvent { kind, body: Value::Null }
+    }
+
+    #[test]
+    fn a_second_call_is_refused_while_the_first_one_waits() {
+        let mut agent = agent();
+        let Next::Wait(mut first) = agent.next() else { panic!("it waits") };
+        assert!(matches!(agent.next(), Next::Refused(AgentState::Ready)));
+        assert_eq!(agent.release(event("INVOKE")), "delivered");
+        assert_eq!(first.try_recv().unwrap().kind, "INVOKE");
+        assert!(matches!(agent.next(), Next::Wait(_)));
+    }
+
+    #[test]
+    fn an_event_for_a_call_that_is_gone_is_lost_and_frees_the_agent() {
+        let mut agent = agent();
+        drop(agent.next());
+        assert_eq!(agent.release(event("SHUTDOWN")), "lost");
+        assert!(!agent.seen_shutdown);
+        assert!(matches!(agent.next(), Next::Wait(_)));
+    }
+
+    #[test]
+    fn an_event_for_a_busy_agent_is_latched_and_the_last_one_counts() {
+        let mut agent = agent();
+        assert_eq!(agent.release(event("INVOKE")), "latched");
+        assert_eq!(agent.release(event("SHUTDOWN")), "latched");
+        assert!(!agent.seen_shutdown);
+        assert!(matches!(agent.next(), Next::Event(AgentEvent { kind: "SHUTDOWN", .. })));
+        assert!(agent.seen_shutdown);
     }
 }

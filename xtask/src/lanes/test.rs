@@ -68,6 +68,8 @@ fn targets(metadata: &Value) -> Targets {
             if alone { &mut found.alone } else { &mut found.together }.push(name.to_owned());
         }
     }
+    // `--test` selects by name alone: of two targets with one name, both run alone.
+    found.together.retain(|name| !found.alone.contains(name));
     found
 }
 
@@ -97,7 +99,7 @@ mod tests {
         let metadata = serde_json::json!({"packages": [
             {"metadata": {"verify": {"alone": ["slow"]}}, "targets": [
                 {"kind": ["lib"], "name": "a"}, {"kind": ["test"], "name": "slow"}, {"kind": ["test"], "name": "quick"}]},
-            {"metadata": null, "targets": [{"kind": ["test"], "name": "other"}]},
+            {"metadata": null, "targets": [{"kind": ["test"], "name": "other"}, {"kind": ["test"], "name": "slow"}]},
             {"metadata": {"verify": {"alone": ["*"]}}, "targets": [{"kind": ["test"], "name": "all"}]},
         ]});
         let found = targets(&metadata);

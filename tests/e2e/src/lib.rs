@@ -1,0 +1,6 @@
+//! The product on the local Lambda: what the demo and the suites share.
+
+pub mod demo;
+pub mod rig;
+
+pub use rig::{Ended, Rig};
