@@ -48,13 +48,22 @@ async fn sigkill_at_random_instants_of_a_paced_run_loses_nothing() {
     assert_eq!(overflowed, 0, "a paced run fits the carrier");
 }
 
-/// More than the socket and the library's buffer hold together.
-const BURST: &str = r#"{"spans":5000,"attributes":8,"work_ms":0}"#;
+/// 5,000 spans of about 1 KB: more than the smallest credit window (2 MiB) and the library's buffer (1 MiB) hold
+/// together, however much this machine's kernel takes into a socket.
+const BURST: &str = r#"{"spans":5000,"attributes":32}"#;
+const BURST_THAT_HANGS: &str = r#"{"spans":5000,"attributes":32,"then":"hang"}"#;
+
+async fn small_window() -> Rig {
+    let rig = Rig::start(|builder| builder.timeout(TIMEOUT).env("LAMBDA_FLUSH_BUFFER_BYTES_MAX", "4194304"))
+        .await
+        .expect("an environment");
+    assert_eq!(rig.sandbox.invoke("{}").await.status, Status::Ok);
+    rig
+}
 
 #[tokio::test]
 async fn a_burst_against_a_stopped_extension_is_counted_exactly() {
-    let rig = Rig::start(|builder| builder.timeout(TIMEOUT)).await.expect("an environment");
-    assert_eq!(rig.sandbox.invoke("{}").await.status, Status::Ok);
+    let rig = small_window().await;
     rig.sandbox.stop_extension();
     let mut invocation = rig.sandbox.begin(BURST);
     invocation.response().await.expect("a response, whatever the extension does");
@@ -75,11 +84,9 @@ async fn a_burst_against_a_stopped_extension_is_counted_exactly() {
 
 #[tokio::test]
 async fn a_burst_ended_by_sigkill_is_reported_as_an_unknown_tail() {
-    let rig = Rig::start(|builder| builder.timeout(TIMEOUT)).await.expect("an environment");
-    assert_eq!(rig.sandbox.invoke("{}").await.status, Status::Ok);
+    let rig = small_window().await;
     rig.sandbox.stop_extension();
-    let burst = r#"{"spans":5000,"attributes":8,"then":"hang"}"#;
-    let invocation = rig.sandbox.begin(burst);
+    let invocation = rig.sandbox.begin(BURST_THAT_HANGS);
     assert_eq!(rig.until_ended(5_000, TIMEOUT).await, 5_000);
     rig.sandbox.kill_function(Signal::Kill);
     rig.sandbox.continue_extension();
