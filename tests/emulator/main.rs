@@ -22,3 +22,5 @@ mod shutdown;
 mod support;
 #[cfg(test)]
 mod verdict;
+#[cfg(test)]
+mod witness;

@@ -86,6 +86,11 @@ fn a_dead_letter_that_is_not_whole_is_a_fault() {
     let cut = whole[1][..whole[1].len() - 9].to_owned();
     let altered = whole[1].replacen("\"crc32\":\"", "\"crc32\":\"0", 1);
     let miscounted: Vec<_> = whole.iter().map(|line| line.replace("\"items\":3", "\"items\":4")).collect();
+    let wrong_sum = |line: &String| {
+        let (head, tail) = line.split_once("\"crc32\":\"").unwrap();
+        format!("{head}\"crc32\":\"00000000{}", &tail[8..])
+    };
+    let wrong_sum: Vec<_> = whole.iter().map(wrong_sum).collect();
     let damaged: Vec<_> = whole.iter().map(|line| line.replace("\"data\":\"", "\"data\":\"AAAA")).collect();
     for lines in [
         &[whole[0].clone()][..],
@@ -93,6 +98,7 @@ fn a_dead_letter_that_is_not_whole_is_a_fault() {
         &[whole[0].clone(), altered],
         &miscounted,
         &damaged,
+        &wrong_sum,
     ] {
         let letters = DeadLetters::parse(lines.iter().map(String::as_str));
         assert!(letters.batches.is_empty() && !letters.faults.is_empty(), "{lines:?}");

@@ -21,7 +21,7 @@ pub(crate) fn check() -> Result<(), String> {
 
 /// The table as the extension's own configuration prints it.
 fn table_from_code() -> Option<String> {
-    None
+    Some(lambda_flush_extension::config::markdown())
 }
 
 /// What stands between the markers.

@@ -55,7 +55,7 @@ pub(crate) fn emulator(say: &mut dyn FnMut(&str)) -> Result<PathBuf, Fault> {
 }
 
 fn fetch(build: &Build, cached: &Path) -> Result<(), Fault> {
-    let folder = cached.with_extension("download");
+    let folder = paths::tools().join("rie").join("download");
     let show = |fault: std::io::Error| format!("{}: {fault}", folder.display());
     fs::create_dir_all(&folder).map_err(show)?;
     let wanted = format!("aws-sam-cli=={WHEEL_VERSION}");

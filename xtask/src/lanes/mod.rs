@@ -3,6 +3,7 @@
 mod cargo;
 mod demo;
 mod deny;
+mod fields;
 mod fuzz;
 mod rie;
 mod test;
@@ -37,7 +38,7 @@ pub(crate) const ALL: &[Lane] = &[
         name: "test",
         about: "all tests: units, fuzz corpora, tidiness, real processes on the local Lambda",
         in_ci: true,
-        limit_minutes: 30,
+        limit_minutes: 20,
         check: test::check,
     },
     Lane {
@@ -53,6 +54,13 @@ pub(crate) const ALL: &[Lane] = &[
         in_ci: true,
         limit_minutes: 10,
         check: rie::check,
+    },
+    Lane {
+        name: "fields",
+        about: "what arrives is what the SDK recorded, field by field, read by Python's opentelemetry-proto",
+        in_ci: true,
+        limit_minutes: 10,
+        check: fields::check,
     },
     Lane {
         name: "deny",
