@@ -80,8 +80,12 @@ mod tests {
         // Random bytes do not compress, so this takes several parts.
         let mut random = fastrand::Rng::with_seed(7);
         let body: Vec<u8> = (0..700_000).map(|_| random.u8(..)).collect();
-        let letter =
-            DeadLetter { batch: BatchId(3), signal: Signal::Logs, items: 12, body: Bytes::from(body.clone()) };
+        let letter = DeadLetter {
+            batch: BatchId(3),
+            signal: Signal::Logs,
+            items: 12,
+            body: Bytes::from(body.clone()),
+        };
         let lines = lines(0xABCD, &letter).unwrap();
         assert!(lines.len() > 3 && lines.iter().all(|line| line.len() < 250_000));
         let parts: Vec<serde_json::Value> =

@@ -21,6 +21,8 @@ pub const LINK_READ_BYTES: usize = 64 << 10;
 
 /// An open batch of this size is closed.
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
+/// So many small batches that are waiting are put together.
+pub const MERGE_BATCHES_MIN: usize = 8;
 /// Export requests at a time.
 pub const EXPORTS_IN_FLIGHT_MAX: usize = 4;
 /// What is read of a backend's answer.

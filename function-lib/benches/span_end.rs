@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::pin::pin;
-use std::task::{Context as Task, Poll, Waker};
+use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
 use lambda_flush::opentelemetry::trace::{Span as _, Tracer, TracerProvider};
@@ -18,8 +18,8 @@ use lambda_flush::opentelemetry::{Context, KeyValue};
 use lambda_flush::{Error, KernelIdGenerator, LambdaEvent, Telemetry, service_fn};
 use lambda_flush_proto::{ExtensionLink, Received};
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use tower::{Layer, Service};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -50,15 +50,23 @@ fn main() {
     std::thread::spawn(move || serve(&listener));
 
     let sdk = SdkTracerProvider::builder().with_span_processor(Nothing).build();
-    let ids = SdkTracerProvider::builder().with_span_processor(Nothing).with_id_generator(KernelIdGenerator).build();
+    let ids = SdkTracerProvider::builder()
+        .with_span_processor(Nothing)
+        .with_id_generator(KernelIdGenerator)
+        .build();
     let ours = telemetry(&address, false);
     let providers = [&sdk, &ids, ours.tracer_provider()].map(|provider| provider.tracer("bench"));
-    let spans = medians(rounds, [0, 1, 2].map(|index| {
-        let tracer = &providers[index];
-        move || (0..SPANS_PER_ROUND).for_each(|_| span(tracer))
-    }));
+    let spans = medians(
+        rounds,
+        [0, 1, 2].map(|index| {
+            let tracer = &providers[index];
+            move || (0..SPANS_PER_ROUND).for_each(|_| span(tracer))
+        }),
+    );
     let [noop, noop_ids, with_us] = spans.map(|nanos| nanos / f64::from(SPANS_PER_ROUND));
-    println!("span of 4 attributes, ns:  no-op {noop:.0}   no-op with our ids {noop_ids:.0}   ours {with_us:.0}");
+    println!(
+        "span of 4 attributes, ns:  no-op {noop:.0}   no-op with our ids {noop_ids:.0}   ours {with_us:.0}"
+    );
     println!("  added {:.0} ns, ratio {:.2}", with_us - noop, with_us / noop);
 
     let off = telemetry(&address, true);
@@ -67,7 +75,10 @@ fn main() {
     println!("invocation of {} spans, us:  no-op {noop:.1}   ours {with_us:.1}", CHILDREN + 1);
     println!("  added {:.1} us, ratio {:.2}", with_us - noop, with_us / noop);
     let stats = ours.stats();
-    println!("ended {}, written {}, buffered {}, dropped {:?}", stats.ended, stats.written, stats.buffered, stats.dropped);
+    println!(
+        "ended {}, written {}, buffered {}, dropped {:?}",
+        stats.ended, stats.written, stats.buffered, stats.dropped
+    );
 }
 
 fn telemetry(address: &str, disabled: bool) -> Telemetry {
@@ -105,9 +116,10 @@ fn invocation(telemetry: &Telemetry) {
         });
         let (parts, ()) = http::Response::new(()).into_parts();
         let context = lambda_flush::Context::default();
-        let event = lambda_runtime::LambdaInvocation { parts, body: bytes::Bytes::from_static(b"{}"), context };
+        let event =
+            lambda_runtime::LambdaInvocation { parts, body: bytes::Bytes::from_static(b"{}"), context };
         let mut future = pin!(telemetry.layer().layer(runtime).call(event));
-        while let Poll::Pending = future.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
+        while future.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending() {
             std::thread::yield_now();
         }
     });

@@ -41,16 +41,18 @@ const EXTENSION_PATH: &str = "/opt/extensions/lambda-flush-extension";
 pub struct Builder {
     source: Box<dyn Source>,
     attributes: Vec<KeyValue>,
-    providers: TracerProviderBuilder,
+    processors: Vec<AddProcessor>,
     install_global: bool,
 }
+
+type AddProcessor = Box<dyn FnOnce(TracerProviderBuilder) -> TracerProviderBuilder>;
 
 impl Default for Builder {
     fn default() -> Self {
         Self {
             source: Box::new(Environment),
             attributes: Vec::new(),
-            providers: SdkTracerProvider::builder(),
+            processors: Vec::new(),
             install_global: true,
         }
     }
@@ -78,9 +80,11 @@ impl Builder {
         self
     }
 
-    /// Adds a span processor beside ours. The SDK then clones every span that ends, once per processor.
-    pub fn with_span_processor(self, processor: impl SpanProcessor + 'static) -> Self {
-        Self { providers: self.providers.with_span_processor(processor), ..self }
+    /// Adds a span processor, which comes after ours: a span is handed over before anything else sees its end. The
+    /// SDK clones every span that ends, once per processor.
+    pub fn with_span_processor(mut self, processor: impl SpanProcessor + 'static) -> Self {
+        self.processors.push(Box::new(|providers| providers.with_span_processor(processor)));
+        self
     }
 
     /// Whether the tracer provider, the W3C propagator and a `tracing` subscriber become the process's own. On
@@ -101,7 +105,8 @@ impl Builder {
         }
         let resource = resource::build(&config, self.attributes);
         if resource.cut {
-            let message = format!("the resource is over {RESOURCE_BYTES_MAX} bytes; own attributes are left out");
+            let message =
+                format!("the resource is over {RESOURCE_BYTES_MAX} bytes; own attributes are left out");
             notice::print(Level::Warn, &message);
         }
         let target = config.address.clone().filter(|_| !config.disabled).map(|address| Target {
@@ -110,14 +115,20 @@ impl Builder {
             resource_schema_url: resource.schema_url,
         });
         let (handoff, connected) = Handoff::open(target);
-        if let Some((level, message)) = problem(&config, connected, handoff.shut_reason(), Path::new(EXTENSION_PATH)) {
+        if let Some((level, message)) =
+            problem(&config, connected, handoff.shut_reason(), Path::new(EXTENSION_PATH))
+        {
             notice::print(level, &message);
         }
         let started = Arc::default();
-        let mut providers = self.providers.with_resource(resource.resource).with_id_generator(KernelIdGenerator);
+        let mut providers = SdkTracerProvider::builder()
+            .with_resource(resource.resource)
+            .with_id_generator(KernelIdGenerator);
         if !config.disabled {
-            providers = providers.with_span_processor(HandoffProcessor::new(handoff.clone(), Arc::clone(&started)));
+            providers =
+                providers.with_span_processor(HandoffProcessor::new(handoff.clone(), Arc::clone(&started)));
         }
+        providers = self.processors.into_iter().fold(providers, |providers, add| add(providers));
         let telemetry = Telemetry::new(providers.build(), handoff, started, config.filter, config.disabled);
         if self.install_global {
             install(&telemetry);
@@ -166,10 +177,14 @@ fn problem(
 fn unreachable(address: &Address, error: ConnectError, extension: &Path) -> (Level, String) {
     if extension.exists() {
         let extension = extension.display();
-        let message = format!("{extension} is there but {address} can't be reached ({error}): it is broken; spans are counted and dropped");
+        let message = format!(
+            "{extension} is there but {address} can't be reached ({error}): it is broken; spans are counted and dropped"
+        );
         (Level::Error, message)
     } else {
-        let message = format!("no lambda-flush extension at {address} ({error}); spans are counted and dropped: add its layer");
+        let message = format!(
+            "no lambda-flush extension at {address} ({error}); spans are counted and dropped: add its layer"
+        );
         (Level::Warn, message)
     }
 }
@@ -200,7 +215,8 @@ mod tests {
             problem(&lambda, Err(ConnectError::ForeignUser(7)), Some(DropReason::NoExtension), absent),
             problem(&lambda, Ok(()), Some(DropReason::VersionRefused), present),
         ];
-        let distinct: std::collections::BTreeSet<_> = lines.iter().map(|line| line.clone().unwrap().1).collect();
+        let distinct: std::collections::BTreeSet<_> =
+            lines.iter().map(|line| line.clone().unwrap().1).collect();
         assert_eq!(distinct.len(), lines.len());
         assert_eq!(lines[2].as_ref().unwrap().0, Level::Error);
         assert_eq!(problem(&lambda, Ok(()), None, present), None);

@@ -163,7 +163,12 @@ impl Reader<'_> {
             None => Address::Path(value.clone().into()),
         };
         if value.len() > ADDRESS_BYTES_MAX || value == "@" {
-            self.fault(NAME, format!("{value:?} is no socket address (@name, or a path, of 1 to {ADDRESS_BYTES_MAX} bytes)"));
+            self.fault(
+                NAME,
+                format!(
+                    "{value:?} is no socket address (@name, or a path, of 1 to {ADDRESS_BYTES_MAX} bytes)"
+                ),
+            );
             return derived;
         }
         Some(address)

@@ -43,7 +43,10 @@ pub struct NotInLambda {
 impl fmt::Display for NotInLambda {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variables = self.variables.join(", ");
-        write!(f, "this is not an AWS Lambda environment: {variables} not set; run it under an emulator or call the handler")
+        write!(
+            f,
+            "this is not an AWS Lambda environment: {variables} not set; run it under an emulator or call the handler"
+        )
     }
 }
 

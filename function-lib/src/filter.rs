@@ -8,8 +8,17 @@ pub(crate) const INVOCATION_TARGET: &str = "lambda_flush";
 /// Libraries below the function and below this crate, as prefixes of targets (`tower::` is not `tower_http`).
 /// Their events would end up as span events of whatever span is open, and those of an exporter would feed
 /// back into it.
-const CHATTER_TARGETS: [&str; 9] =
-    ["h2::", "hyper", "lambda_runtime", "mio::", "opentelemetry", "rustls::", "tokio::", "tonic::", "tower::"];
+const CHATTER_TARGETS: [&str; 9] = [
+    "h2::",
+    "hyper",
+    "lambda_runtime",
+    "mio::",
+    "opentelemetry",
+    "rustls::",
+    "tokio::",
+    "tonic::",
+    "tower::",
+];
 
 /// Parses `RUST_LOG`'s directives. A chatty target stays off unless a directive names it or its child.
 pub(crate) fn targets(directives: &str) -> Result<Targets, String> {
@@ -18,11 +27,11 @@ pub(crate) fn targets(directives: &str) -> Result<Targets, String> {
     }
     let asked: Targets = directives.parse().map_err(|error| format!("{directives:?}: {error}"))?;
     let named: Vec<String> = asked.iter().map(|(target, _)| target.to_owned()).collect();
-    let off = CHATTER_TARGETS.into_iter().filter(|chatter| !named.iter().any(|target| covers(chatter, target)));
-    Ok(asked.with_targets(off.map(|target| (target, LevelFilter::OFF))).with_target(
-        INVOCATION_TARGET,
-        LevelFilter::TRACE,
-    ))
+    let off =
+        CHATTER_TARGETS.into_iter().filter(|chatter| !named.iter().any(|target| covers(chatter, target)));
+    Ok(asked
+        .with_targets(off.map(|target| (target, LevelFilter::OFF)))
+        .with_target(INVOCATION_TARGET, LevelFilter::TRACE))
 }
 
 /// INFO, without the chatter.

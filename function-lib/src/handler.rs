@@ -46,7 +46,8 @@ where
     }
 
     fn call(&mut self, event: LambdaEvent<T>) -> Self::Future {
-        let mut open = Open { span: open_span(&event.context), invocation: Invocation::current(), ended: false };
+        let mut open =
+            Open { span: open_span(&event.context), invocation: Invocation::current(), ended: false };
         let entered = open.span.clone().entered();
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(event))) {
             Ok(inner) => {
@@ -186,14 +187,19 @@ impl Open {
         let span = cx.span();
         let (status, error) = match ending {
             Ending::Success => (DoneStatus::Ok, None),
-            Ending::Error(error) => (DoneStatus::Error, Some((error.error_type.as_str(), error.error_message.as_str()))),
+            Ending::Error(error) => {
+                (DoneStatus::Error, Some((error.error_type.as_str(), error.error_message.as_str())))
+            }
             Ending::Panic(message) => (DoneStatus::Panic, Some(("panic", *message))),
             Ending::Cancelled => (DoneStatus::Cancelled, None),
         };
         if let Some((kind, message)) = error {
             span.set_attribute(KeyValue::new("error.type", kind.to_owned()));
             let attributes = [("exception.type", kind), ("exception.message", message)];
-            span.add_event("exception", attributes.map(|(key, text)| KeyValue::new(key, text.to_owned())).to_vec());
+            span.add_event(
+                "exception",
+                attributes.map(|(key, text)| KeyValue::new(key, text.to_owned())).to_vec(),
+            );
             span.set_status(Status::error(message.to_owned()));
         } else if matches!(ending, Ending::Cancelled) {
             span.set_attribute(KeyValue::new("error.type", "cancelled"));

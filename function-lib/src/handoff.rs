@@ -45,7 +45,10 @@ struct State {
 enum Thread {
     None,
     /// It waits for `watch`, and for the bell.
-    Waiting { bell: Arc<Bell>, watch: Watch },
+    Waiting {
+        bell: Arc<Bell>,
+        watch: Watch,
+    },
     /// It could not be had; spans that end and invocations that end drain the buffer.
     Unavailable,
 }
@@ -96,7 +99,10 @@ impl Handoff {
         let waiting = self.0.0.with(|carrier| {
             carrier.receive();
             let reason = carrier.shut_reason();
-            reason.map_or_else(|| Ok(carrier.wait(Goal::Accepted, until)), |reason| Err(NotWaiting::Shut(reason)))
+            reason.map_or_else(
+                || Ok(carrier.wait(Goal::Accepted, until)),
+                |reason| Err(NotWaiting::Shut(reason)),
+            )
         });
         if self.0.0.can_wait() { waiting } else { Err(NotWaiting::NoThread) }
     }

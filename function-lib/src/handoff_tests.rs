@@ -41,7 +41,14 @@ fn a_forked_child_opens_its_own_link_and_counts_anew() {
     let scope = InstrumentationScope::builder("test").build();
     let item = |bytes| handoff.item(Item { signal: Signal::Traces, scope: &scope, bytes });
     item(b"parent");
-    let accept = || (listener.accept().unwrap().0, ExtensionLink::default());
+    let accept = || {
+        // A connection is made before it is accepted, or it is not made at all.
+        listener.set_nonblocking(true).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        (stream, ExtensionLink::default())
+    };
     let (mut first, mut first_link) = accept();
     let parent = next_item(&mut first, &mut first_link);
     assert_eq!((parent.1, parent.2.as_slice()), (1, b"parent".as_slice()));

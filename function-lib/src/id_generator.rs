@@ -14,8 +14,11 @@ pub struct KernelIdGenerator;
 
 impl opentelemetry_sdk::trace::IdGenerator for KernelIdGenerator {
     fn new_trace_id(&self) -> TraceId {
-        let (high, low) = (random_u64(), random_u64());
-        TraceId::from((u128::from(high) << 64) | u128::from(low))
+        let mut bytes = [0; 16];
+        if getrandom::fill(&mut bytes).is_err() || bytes == [0; 16] {
+            return TraceId::from((u128::from(fallback()) << 64) | 1);
+        }
+        TraceId::from_bytes(bytes)
     }
 
     fn new_span_id(&self) -> SpanId {

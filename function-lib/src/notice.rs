@@ -23,7 +23,8 @@ fn line(level: Level, message: &str) -> String {
         Level::Warn => "warn",
         Level::Error => "error",
     };
-    serde_json::json!({ "lambda_flush": "notice", "version": 1, "level": level, "message": message }).to_string()
+    serde_json::json!({ "lambda_flush": "notice", "version": 1, "level": level, "message": message })
+        .to_string()
 }
 
 #[cfg(test)]

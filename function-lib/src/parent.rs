@@ -98,7 +98,8 @@ mod tests {
     fn parent(body: &Value, custom: &Value) -> Option<(String, String)> {
         let cx = extract(&invocation(body, custom), &Context::new());
         let span = cx.span().span_context().clone();
-        (span.is_valid() && span.is_remote()).then(|| (span.span_id().to_string(), span.trace_state().header()))
+        (span.is_valid() && span.is_remote())
+            .then(|| (span.span_id().to_string(), span.trace_state().header()))
     }
 
     #[test]

@@ -38,13 +38,12 @@ impl SpanProcessor for HandoffProcessor {
         }
     }
 
-    fn on_end(&self, mut span: SpanData) {
+    fn on_end(&self, span: SpanData) {
         if !span.span_context.is_sampled() {
             return;
         }
-        let scope = std::mem::take(&mut span.instrumentation_scope);
-        let bytes = encode::span(span);
-        self.handoff.item(Item { signal: Signal::Traces, scope: &scope, bytes: &bytes });
+        let bytes = encode::span(&span);
+        self.handoff.item(Item { signal: Signal::Traces, scope: &span.instrumentation_scope, bytes: &bytes });
     }
 
     /// Spans are handed over when they end; this only gives what had to wait another chance, without waiting.

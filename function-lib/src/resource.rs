@@ -37,7 +37,8 @@ pub(crate) fn build(config: &Config, extra: Vec<KeyValue>) -> EncodedResource {
 }
 
 fn assemble(config: &Config, extra: Vec<KeyValue>) -> Resource {
-    let from_environment = config.resource_attributes.iter().cloned().map(|(key, value)| KeyValue::new(key, value));
+    let from_environment =
+        config.resource_attributes.iter().cloned().map(|(key, value)| KeyValue::new(key, value));
     let service_name = config.service_name.iter().cloned().map(|name| KeyValue::new("service.name", name));
     Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))

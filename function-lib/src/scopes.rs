@@ -66,7 +66,11 @@ impl Scopes {
         let known = self.known.get(self.named)?;
         let id = id(self.named)?;
         self.named += 1;
-        Some(Unnamed { id, encoded: known.encoded.clone(), schema_url: known.scope.schema_url().unwrap_or_default() })
+        Some(Unnamed {
+            id,
+            encoded: known.encoded.clone(),
+            schema_url: known.scope.schema_url().unwrap_or_default(),
+        })
     }
 
     /// A new connection knows none.
@@ -91,7 +95,10 @@ mod tests {
     #[test]
     fn a_scope_keeps_its_number_and_is_named_once_per_connection() {
         let mut scopes = Scopes::default();
-        assert_eq!([scopes.id(&scope("a")), scopes.id(&scope("b")), scopes.id(&scope("a"))], [Some(1), Some(2), Some(1)]);
+        assert_eq!(
+            [scopes.id(&scope("a")), scopes.id(&scope("b")), scopes.id(&scope("a"))],
+            [Some(1), Some(2), Some(1)]
+        );
         let named = |scopes: &mut Scopes| {
             std::iter::from_fn(|| scopes.name_next().map(|scope| scope.id)).collect::<Vec<_>>()
         };

@@ -174,7 +174,8 @@ impl Telemetry {
     }
 
     fn tracer(&self) -> SdkTracer {
-        let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION"));
+        let scope =
+            InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION"));
         self.provider.tracer_with_scope(scope.build())
     }
 

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Command, FakeExtension, Manners, PATIENCE, address, builder};
-use lambda_flush::opentelemetry::trace::{Link, Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
+use lambda_flush::opentelemetry::trace::{
+    Link, Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider,
+};
 use lambda_flush::opentelemetry::{Array, Context, InstrumentationScope, KeyValue, Value};
 use lambda_flush::{DropReason, FlushError, Telemetry};
 use lambda_flush_proto::{Received, Versions};
@@ -77,7 +79,11 @@ fn end_rich_spans(telemetry: &Telemetry) {
             KeyValue::new("floats", Value::Array(Array::F64(vec![0.0, f64::INFINITY]))),
             KeyValue::new("bools", Value::Array(Array::Bool(vec![true, false]))),
         ])
-        .with_links(vec![Link::new(cx.span().span_context().clone(), vec![KeyValue::new("why", "because")], 0)])
+        .with_links(vec![Link::new(
+            cx.span().span_context().clone(),
+            vec![KeyValue::new("why", "because")],
+            0,
+        )])
         .start_with_context(&telemetry.tracer_provider().tracer("db"), &cx);
     span.add_event("retry", vec![KeyValue::new("attempt", 2)]);
     span.add_event("", Vec::new());
@@ -141,7 +147,9 @@ fn without_credit_spans_wait_and_leave_when_credit_comes() {
 
 #[test]
 fn a_stalled_extension_costs_exactly_what_is_counted() {
-    let extension = FakeExtension::start(Manners { credit_bytes: 64 << 20, ..Manners::default() });
+    // No credit comes later: only room in the kernel can wake the library's thread.
+    let manners = Manners { credit_bytes: 256 << 20, regrants: false, ..Manners::default() };
+    let extension = FakeExtension::start(manners);
     let telemetry = builder(&extension.address).init().unwrap();
     end_spans(&telemetry, 1);
     extension.wait_for_spans(1);
@@ -203,7 +211,8 @@ fn unsampled_spans_are_none() {
     let cx = {
         use lambda_flush::opentelemetry::propagation::TextMapPropagator;
         let fields = std::collections::HashMap::from([("traceparent".to_owned(), unsampled.to_owned())]);
-        opentelemetry_sdk::propagation::TraceContextPropagator::new().extract_with_context(&Context::new(), &fields)
+        opentelemetry_sdk::propagation::TraceContextPropagator::new()
+            .extract_with_context(&Context::new(), &fields)
     };
     drop(telemetry.tracer_provider().tracer("test").start_with_context("no", &cx));
     assert_eq!(telemetry.stats(), lambda_flush::Stats::default());
@@ -240,7 +249,8 @@ fn shutdown_hands_over_says_goodbye_and_counts_what_ends_later() {
 
 #[test]
 fn the_library_has_no_thread_until_it_needs_one() {
-    let extension = FakeExtension::start(Manners { credit_bytes: 1_000, regrants: false, ..Manners::default() });
+    let extension =
+        FakeExtension::start(Manners { credit_bytes: 1_000, regrants: false, ..Manners::default() });
     let telemetry = builder(&extension.address).init().unwrap();
     end_spans(&telemetry, 1);
     extension.wait_for_spans(1);

@@ -7,21 +7,23 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use common::{Command, FakeExtension, Manners, builder};
-use lambda_runtime::{Diagnostic, LambdaInvocation};
 use lambda_flush::{Error, LambdaEvent, Telemetry, service_fn};
 use lambda_flush_proto::Received;
 use lambda_flush_proto::wire::invocation_done::Status as Done;
 use lambda_flush_proto::wire::{InvocationDone, InvocationStarted};
+use lambda_runtime::{Diagnostic, LambdaInvocation};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use tower::{Layer, Service};
+use tracing::Instrument;
 use tracing::instrument::WithSubscriber;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -34,9 +36,10 @@ fn invocation(request_id: &str, body: &str) -> LambdaInvocation {
     request_id.clone_into(&mut context.request_id);
     ARN.clone_into(&mut context.invoked_function_arn);
     let deadline = SystemTime::now() + Duration::from_secs(30);
-    context.deadline = u64::try_from(deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    context.deadline =
+        u64::try_from(deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
     context.tenant_id = Some("blue".to_owned());
-    context.env_config = std::sync::Arc::new(lambda_runtime::Config {
+    context.env_config = Arc::new(lambda_runtime::Config {
         function_name: "orders".to_owned(),
         version: "7".to_owned(),
         ..Default::default()
@@ -140,7 +143,10 @@ fn an_invocation_is_a_span_with_faas_attributes_children_and_parent() {
         run(&mut flavour, inside.with_subscriber(subscriber(&telemetry)));
         let completion = extension.wait_for_done();
         let (span, child) = (named(&extension, "orders"), named(&extension, "child"));
-        assert_eq!((span.kind, span.status.clone().unwrap().code), (SpanKind::Server as i32, StatusCode::Unset as i32));
+        assert_eq!(
+            (span.kind, span.status.clone().unwrap().code),
+            (SpanKind::Server as i32, StatusCode::Unset as i32)
+        );
         for (key, value) in [
             ("faas.invocation_id", "r-1"),
             ("cloud.resource_id", "arn:aws:lambda:eu-west-1:123456789012:function:orders:7"),
@@ -211,6 +217,32 @@ fn a_cancelled_handler_ends_its_span_and_its_invocation() {
 }
 
 #[test]
+fn the_span_ends_after_those_its_handler_holds_and_before_those_it_leaves_behind() {
+    let extension = FakeExtension::start(Manners::default());
+    let telemetry = builder(&extension.address).init().unwrap();
+    let left_behind = Arc::new(Mutex::new(None));
+    let holder = left_behind.clone();
+    let mut handler = telemetry.handler(service_fn(move |_: LambdaEvent<()>| {
+        let holder = holder.clone();
+        async move {
+            // As a task that the handler has spawned would.
+            *holder.lock().unwrap() = Some(tracing::info_span!("left behind"));
+            Ok::<(), Error>(())
+        }
+        .instrument(tracing::info_span!("held"))
+    }));
+    let event = LambdaEvent::new((), invocation("r-9", "{}").context);
+    let inside = async { handler.call(event).await.unwrap() };
+    run(&mut current_thread(), inside.with_subscriber(subscriber(&telemetry)));
+    let names = || extension.spans().into_iter().map(|(.., span)| span.name).collect::<Vec<_>>();
+    extension.wait_for_spans(2);
+    assert_eq!(names(), ["held", "orders"]);
+    drop(left_behind.lock().unwrap().take());
+    extension.wait_for_spans(3);
+    assert_eq!(names(), ["held", "orders", "left behind"]);
+}
+
+#[test]
 fn the_extension_hears_of_the_end_after_the_response_and_of_the_start_before() {
     let extension = FakeExtension::start(Manners::default());
     let telemetry = builder(&extension.address).init().unwrap();
@@ -243,9 +275,8 @@ fn attempts_tell_invocations_of_one_request_apart() {
             invoke(&telemetry, event, Then::Ok, || ()).await;
         }
     });
-    let received = extension.wait_for("three ends", |received| {
-        (done(received).len() == 3).then(|| received.to_vec())
-    });
+    let received =
+        extension.wait_for("three ends", |received| (done(received).len() == 3).then(|| received.to_vec()));
     let (started, done) = (started(&received), done(&received));
     assert_eq!(started[0].attempt, "i-1");
     assert!(started[0].deadline_unix_ms > 0 && started[1].attempt != started[2].attempt);
@@ -262,9 +293,11 @@ fn the_end_passes_spans_that_have_no_room_and_counts_them() {
         let inside = invoke(&telemetry, invocation("r-6", "{}"), Then::Ok, || ());
         run(&mut flavour, inside.with_subscriber(subscriber(&telemetry)));
     }
-    let completions = extension.wait_for("two ends", |received| Some(done(received)).filter(|done| done.len() == 2));
+    let completions =
+        extension.wait_for("two ends", |received| Some(done(received)).filter(|done| done.len() == 2));
     let counts = completions.into_iter().map(|done| done.counters.unwrap());
-    let counts: Vec<_> = counts.map(|counters| (counters.ended, counters.written, counters.buffered)).collect();
+    let counts: Vec<_> =
+        counts.map(|counters| (counters.ended, counters.written, counters.buffered)).collect();
     assert_eq!(counts, [(2, 0, 2), (4, 0, 4)]);
     extension.command(Command::Grant(1 << 20));
     extension.wait_for_spans(4);
@@ -281,7 +314,8 @@ fn a_restarted_extension_gets_scopes_anew_and_no_span_twice() {
     };
     turn(Then::Ok);
     turn(Then::Ok);
-    let before = first.wait_for("two ends", |received| (done(received).len() == 2).then(|| received.to_vec()));
+    let before =
+        first.wait_for("two ends", |received| (done(received).len() == 2).then(|| received.to_vec()));
     let before: Vec<_> = before.iter().filter_map(seq).collect();
     assert!(!before.is_empty() && before.len() < 4, "the credit is for some of the four spans: {before:?}");
     drop(first);
@@ -296,7 +330,7 @@ fn a_restarted_extension_gets_scopes_anew_and_no_span_twice() {
     let hello = received.iter().position(|message| matches!(message, Received::Hello(_)));
     let scope = received.iter().position(|message| matches!(message, Received::Scope(_)));
     let item = received.iter().position(|message| matches!(message, Received::Item(_)));
-    assert!(hello == Some(0) && scope < item, "{hello:?} {scope:?} {item:?}");
+    assert!(hello == Some(0) && scope.is_some() && scope < item, "{hello:?} {scope:?} {item:?}");
     assert_eq!(telemetry.stats().dropped.len(), 0);
 }
 

@@ -14,7 +14,8 @@ use prost::Message;
 use crate::error::WireError;
 use crate::frame::{self, Head};
 use crate::limits::{
-    COUNTERS_REASONS_MAX, FRAME_HEADER_BYTES, LINK_SCOPES_MAX, RESOURCE_BYTES_MAX, SCOPE_BYTES_MAX,
+    COUNTERS_REASONS_MAX, FRAME_HEADER_BYTES, LINK_SCOPES_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX,
+    RESOURCE_BYTES_MAX, SCOPE_BYTES_MAX,
 };
 use crate::version::Versions;
 use crate::wire::{
@@ -32,7 +33,12 @@ pub enum Received {
     /// One item or a whole request. It is the extension's from here on.
     Item(ReceivedItem),
     /// A span that may never end.
-    SpanStarted(SpanStarted),
+    SpanStarted {
+        /// What is known of it.
+        started: SpanStarted,
+        /// What the frame took of the link's credit.
+        credit_bytes: u64,
+    },
     /// An invocation began in the function.
     InvocationStarted(InvocationStarted),
     /// An invocation ended and its response was posted.
@@ -143,10 +149,14 @@ impl ExtensionLink {
             }
             M::SpanStarted(started) => {
                 self.charge(frame_bytes)?;
-                Ok(Received::SpanStarted(started))
+                Ok(Received::SpanStarted { started, credit_bytes: frame_bytes })
             }
-            M::InvocationStarted(started) => Ok(Received::InvocationStarted(started)),
+            M::InvocationStarted(started) => {
+                within(&[&started.request_id, &started.attempt])?;
+                Ok(Received::InvocationStarted(started))
+            }
             M::InvocationDone(mut done) => {
+                within(&[&done.request_id, &done.attempt])?;
                 bound_reasons(done.counters.as_mut());
                 Ok(Received::InvocationDone(done))
             }
@@ -162,6 +172,7 @@ impl ExtensionLink {
         if hello.resource.len() > RESOURCE_BYTES_MAX {
             return Err(WireError::Limit { name: "RESOURCE_BYTES_MAX" });
         }
+        within(&[&hello.resource_schema_url])?;
         let theirs = Versions { min: hello.version_min, max: hello.version };
         self.version = self.versions.agree(theirs);
         if self.version.is_none() {
@@ -178,6 +189,7 @@ impl ExtensionLink {
         if scope.scope.len() > SCOPE_BYTES_MAX {
             return Err(WireError::Limit { name: "SCOPE_BYTES_MAX" });
         }
+        within(&[&scope.schema_url])?;
         Ok(Received::Scope(scope))
     }
 
@@ -239,10 +251,29 @@ impl ExtensionLink {
     }
 }
 
+/// What is kept of a name is bounded.
+pub(crate) fn within(names: &[&str]) -> Result<(), WireError> {
+    if names.iter().any(|name| name.len() > NAME_BYTES_MAX) {
+        return Err(WireError::Limit { name: "NAME_BYTES_MAX" });
+    }
+    Ok(())
+}
+
+/// Reasons beyond the limits lose their name, not their count.
 fn bound_reasons(counters: Option<&mut Counters>) {
-    if let Some(counters) = counters {
-        while counters.dropped.len() > COUNTERS_REASONS_MAX {
-            counters.dropped.pop_last();
-        }
+    let Some(counters) = counters else { return };
+    let mut other: u64 = 0;
+    counters.dropped.retain(|name, items| {
+        let keep = name.len() <= REASON_BYTES_MAX;
+        other = other.saturating_add(if keep { 0 } else { *items });
+        keep
+    });
+    while counters.dropped.len() > COUNTERS_REASONS_MAX - usize::from(other > 0) {
+        let Some((_, items)) = counters.dropped.pop_last() else { break };
+        other = other.saturating_add(items);
+    }
+    if other > 0 {
+        let counted = counters.dropped.entry("other".to_owned()).or_default();
+        *counted = counted.saturating_add(other);
     }
 }

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use crate::error::WireError;
+use crate::extension_link::within;
 use crate::frame::{self, Head};
 use crate::limits::{LINK_SCOPES_MAX, RESOURCE_BYTES_MAX, SCOPE_BYTES_MAX};
 use crate::version::Versions;
@@ -87,11 +88,13 @@ impl FunctionLink {
     /// A connection was made: returns the `Hello` frame that has to be written first.
     ///
     /// # Errors
-    /// [`WireError::Limit`] when the resource is over [`RESOURCE_BYTES_MAX`].
+    /// [`WireError::Limit`] when the resource is over [`RESOURCE_BYTES_MAX`], or its schema URL over
+    /// [`NAME_BYTES_MAX`](crate::limits::NAME_BYTES_MAX).
     pub fn connect(&mut self, resource: &Bytes, resource_schema_url: &str) -> Result<Vec<u8>, WireError> {
         if resource.len() > RESOURCE_BYTES_MAX {
             return Err(WireError::Limit { name: "RESOURCE_BYTES_MAX" });
         }
+        within(&[resource_schema_url])?;
         self.disconnect();
         self.state = LinkState::Greeting;
         frame::to_extension(to_extension::Message::Hello(Hello {
@@ -117,6 +120,14 @@ impl FunctionLink {
     /// The extension broke the protocol; the connection has to be closed.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         self.inbound.extend_from_slice(bytes);
+        let read = self.read();
+        if read.is_err() && self.state != LinkState::Refused {
+            self.disconnect();
+        }
+        read
+    }
+
+    fn read(&mut self) -> Result<(), WireError> {
         while let Head::Frame(body) = frame::take(&mut self.inbound)? {
             match ToFunction::decode(body)?.message {
                 Some(to_function::Message::Welcome(welcome)) if self.versions.speaks(welcome.version) => {
@@ -185,6 +196,7 @@ impl FunctionLink {
         if scope.len() > SCOPE_BYTES_MAX {
             return Err(WireError::Limit { name: "SCOPE_BYTES_MAX" });
         }
+        within(&[schema_url])?;
         frame::to_extension(to_extension::Message::Scope(Scope {
             id,
             scope,
@@ -195,15 +207,16 @@ impl FunctionLink {
     /// The frame that opens an invocation.
     ///
     /// # Errors
-    /// [`WireError::FrameTooLarge`].
+    /// [`WireError::FrameTooLarge`], [`WireError::Limit`] for an id that is too long.
     pub fn invocation_started(&self, started: InvocationStarted) -> Result<Vec<u8>, WireError> {
+        within(&[&started.request_id, &started.attempt])?;
         frame::to_extension(to_extension::Message::InvocationStarted(started))
     }
 
     /// The frame that ends an invocation, with the last sequence number written.
     ///
     /// # Errors
-    /// [`WireError::FrameTooLarge`].
+    /// [`WireError::FrameTooLarge`], [`WireError::Limit`] for an id that is too long.
     pub fn invocation_done(
         &self,
         request_id: &str,
@@ -211,6 +224,7 @@ impl FunctionLink {
         status: Status,
         counters: Counters,
     ) -> Result<Vec<u8>, WireError> {
+        within(&[request_id, attempt])?;
         frame::to_extension(to_extension::Message::InvocationDone(InvocationDone {
             request_id: request_id.to_owned(),
             attempt: attempt.to_owned(),

@@ -19,8 +19,14 @@ pub const SCOPE_BYTES_MAX: usize = 16 << 10;
 /// An encoded resource.
 pub const RESOURCE_BYTES_MAX: usize = 64 << 10;
 
-/// Drop reasons that one set of counters may name.
+/// A name that is kept: a schema URL, a request id, an attempt.
+pub const NAME_BYTES_MAX: usize = 1024;
+
+/// Drop reasons that one set of counters may name; what is beyond them counts as `other`.
 pub const COUNTERS_REASONS_MAX: usize = 32;
+
+/// A drop reason's name.
+pub const REASON_BYTES_MAX: usize = 64;
 
 const _: () = assert!(SCOPE_BYTES_MAX < FRAME_BYTES_MAX && RESOURCE_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);

@@ -65,7 +65,7 @@ fn name(message: &Received) -> &'static str {
         Received::Hello(_) => "Hello",
         Received::Scope(_) => "Scope",
         Received::Item(_) => "Item",
-        Received::SpanStarted(_) => "SpanStarted",
+        Received::SpanStarted { .. } => "SpanStarted",
         Received::InvocationStarted(_) => "InvocationStarted",
         Received::InvocationDone(_) => "InvocationDone",
         Received::Goodbye(_) => "Goodbye",

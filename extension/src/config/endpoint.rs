@@ -30,7 +30,8 @@ pub(super) fn read(source: &dyn Source, faults: &mut Vec<Fault>) -> Endpoints {
 }
 
 fn base(source: &dyn Source, faults: &mut Vec<Fault>) -> Option<String> {
-    let (variable, text) = set(source, OWN).or_else(|| set(source, STANDARD).filter(|(_, text)| !is_own(text)))?;
+    let (variable, text) =
+        set(source, OWN).or_else(|| set(source, STANDARD).filter(|(_, text)| !is_own(text)))?;
     let uri = backend(variable, &text, faults)?;
     Some(uri.to_string().trim_end_matches('/').to_owned())
 }

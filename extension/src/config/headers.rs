@@ -17,7 +17,9 @@ impl Headers {
     pub fn parse(text: &str) -> (Self, Vec<String>) {
         let mut headers = Vec::new();
         let mut faults = Vec::new();
-        for (number, entry) in text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty()) {
+        for (number, entry) in
+            text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty())
+        {
             match parse_entry(entry) {
                 Ok(header) => headers.push(header),
                 Err(fault) => faults.push(format!("entry {}: {fault}", number + 1)),
@@ -42,7 +44,8 @@ fn parse_entry(entry: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let (name, value) = entry.split_once('=').ok_or("expected key=value")?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "the key is not a header name")?;
     let value = percent_decode_str(value.trim()).decode_utf8().map_err(|_| "the value is not UTF-8")?;
-    let mut value = HeaderValue::from_str(&value).map_err(|_| "the value has characters no header may have")?;
+    let mut value =
+        HeaderValue::from_str(&value).map_err(|_| "the value has characters no header may have")?;
     value.set_sensitive(true);
     Ok((name, value))
 }

@@ -44,7 +44,8 @@ pub fn read(source: &dyn Source) -> (Config, Vec<Fault>) {
         buffer_bytes_max: buffer(source, memory_mb, &mut faults),
         export: endpoints != Endpoints::default(),
         dead_letter: dead_letter(source, &mut faults),
-        dead_letter_rate: (DEAD_LETTER_BYTES_PER_SECOND * memory_mb.min(MEMORY_MB_PER_CORE) / MEMORY_MB_PER_CORE)
+        dead_letter_rate: (DEAD_LETTER_BYTES_PER_SECOND * memory_mb.min(MEMORY_MB_PER_CORE)
+            / MEMORY_MB_PER_CORE)
             .max(1),
     };
     let config = Config { flush, endpoints, headers: headers(source, &mut faults), socket: socket(source) };
@@ -130,7 +131,11 @@ fn protocol(source: &dyn Source, faults: &mut Vec<Fault>) {
     if let Some((name, text)) = first(source, &names)
         && text != "http/protobuf"
     {
-        fault(faults, name, "is not http/protobuf, the only protocol of this version; that is used".to_owned());
+        fault(
+            faults,
+            name,
+            "is not http/protobuf, the only protocol of this version; that is used".to_owned(),
+        );
     }
 }
 

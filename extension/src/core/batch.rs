@@ -68,6 +68,24 @@ pub struct Closed {
     pub body: Bytes,
 }
 
+impl Closed {
+    /// One request with everything in `batches`, which are of one signal: repeated fields concatenate.
+    #[must_use]
+    pub fn concat(batches: &[super::store::Batch]) -> Self {
+        let closed = || batches.iter().map(|batch| &batch.closed);
+        let mut body = BytesMut::with_capacity(closed().map(|closed| closed.body.len()).sum());
+        for closed in closed() {
+            body.put_slice(&closed.body);
+        }
+        Self {
+            signal: closed().next().map_or(Signal::Traces, |closed| closed.signal),
+            items: closed().map(|closed| closed.items).sum(),
+            credit_bytes: closed().map(|closed| closed.credit_bytes).sum(),
+            body: body.freeze(),
+        }
+    }
+}
+
 impl OpenBatch {
     /// Empty.
     #[must_use]
@@ -120,7 +138,8 @@ impl OpenBatch {
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.items == 0
+        // A request that claims to have no items still takes memory and still goes out.
+        self.items == 0 && self.credit_bytes == 0
     }
 
     /// Assembles the request. One allocation of the exact size.

@@ -23,21 +23,23 @@ impl Budget {
     }
 
     /// What to grant a link that has `outstanding` credit left, when `taken` bytes are held or granted in all.
-    /// Zero: not now.
+    /// Zero: not now. As the budget fills the grants get smaller, so that idle links leave something for the next.
     #[must_use]
     pub fn grant(self, outstanding: u64, taken: u64) -> u64 {
-        if outstanding >= self.window() / 2 {
+        let free = self.bytes_max.saturating_sub(taken);
+        let window = self.window().min(free);
+        if outstanding >= window / 2 {
             return 0;
         }
-        let free = self.bytes_max.saturating_sub(taken);
-        let grant = (self.window() - outstanding).min(free);
+        let grant = (window - outstanding).min(free / 2);
         if grant >= GRANT_BYTES_MIN { grant } else { 0 }
     }
 
-    /// Whether so much is held that it has to go out, convenient or not.
+    /// Whether so much is held, or so little left to grant, that what is held has to go out, convenient or not.
     #[must_use]
-    pub fn pressed(self, held: u64) -> bool {
-        held >= self.bytes_max / 2
+    pub fn pressed(self, held: u64, outstanding: u64) -> bool {
+        let free = self.bytes_max.saturating_sub(held + outstanding);
+        held >= self.bytes_max / 2 || (held > 0 && free < self.bytes_max / 8)
     }
 }
 
@@ -49,14 +51,25 @@ mod tests {
     #[test]
     fn grants_never_pass_the_budget_and_the_largest_frame_always_fits_an_idle_window() {
         let budget = Budget::new(BUFFER_BYTES_MIN);
-        let (mut first, mut second) = (0, 0);
+        let mut links = [0; 6];
         for _ in 0..4 {
-            first += budget.grant(first, first + second);
-            second += budget.grant(second, first + second);
-            assert!(first + second <= BUFFER_BYTES_MIN);
+            for link in 0..links.len() {
+                links[link] += budget.grant(links[link], links.iter().sum());
+                assert!(links.iter().sum::<u64>() <= BUFFER_BYTES_MIN);
+            }
         }
-        assert!(first / 2 > lambda_flush_proto::limits::FRAME_BYTES_MAX as u64);
-        assert_eq!(budget.grant(first, first), 0, "a full window needs nothing");
+        assert!(links[0] > (lambda_flush_proto::limits::FRAME_BYTES_MAX + 4) as u64);
+        assert!(links.iter().all(|credit| *credit >= GRANT_BYTES_MIN), "there is some for each: {links:?}");
+        assert_eq!(budget.grant(links[0], links[0]), 0, "a full window needs nothing");
         assert_eq!(budget.grant(0, BUFFER_BYTES_MIN), 0, "a full budget grants nothing");
+    }
+
+    #[test]
+    fn a_link_without_enough_credit_for_the_largest_frame_gets_it_from_an_empty_budget() {
+        let budget = Budget::new(BUFFER_BYTES_MIN);
+        let largest = (lambda_flush_proto::limits::FRAME_BYTES_MAX + 4) as u64;
+        for left in [0, 1, largest / 2, largest - 1] {
+            assert!(left + budget.grant(left, left) >= largest, "{left}");
+        }
     }
 }

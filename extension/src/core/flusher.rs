@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::budget::Budget;
+use super::clock::SteadyClock;
 use super::hold::Hold;
 use super::ledger::{DropReason, Ledger};
 use super::links::{Links, Process};
@@ -47,6 +48,7 @@ pub struct FlushConfig {
 pub struct Flusher {
     pub(super) config: FlushConfig,
     pub(super) phase: Phase,
+    pub(super) clock: SteadyClock,
     pub(super) hold: Hold,
     pub(super) links: Links,
     pub(super) store: Store,
@@ -66,6 +68,7 @@ impl Flusher {
     pub fn new(config: FlushConfig) -> Self {
         Self {
             phase: Phase::Init,
+            clock: SteadyClock::default(),
             hold: Hold::default(),
             links: Links::default(),
             store: Store::default(),
@@ -91,6 +94,10 @@ impl Flusher {
         if self.phase == Phase::Exited {
             return;
         }
+        if matches!(event, Event::Invoke { .. } | Event::Shutdown { .. }) {
+            self.clock.awake(now);
+        }
+        let now = self.clock.read(now);
         match event {
             Event::Registered => self.registered(now),
             Event::Invoke { request_id, deadline } => self.invoke(now, request_id, deadline),
@@ -134,6 +141,10 @@ impl Flusher {
     /// When [`Event::Wake`] is wanted. To be asked after each [`Self::handle`].
     #[must_use]
     pub fn poll_timeout(&self, now: Moment) -> Option<Wall> {
+        self.steady_timeout(self.clock.at(now)).map(|at| self.clock.outside(at))
+    }
+
+    fn steady_timeout(&self, now: Moment) -> Option<Wall> {
         match &self.phase {
             Phase::Init | Phase::Parked { .. } | Phase::Exited => None,
             Phase::Invoking(invocation) => {
@@ -220,7 +231,9 @@ impl Flusher {
     }
 
     pub(super) fn park(&mut self, now: Moment) {
-        self.phase = Phase::Parked { since: now };
+        let since = Moment { wall: self.clock.outside(now.wall), ..now };
+        self.clock.asleep();
+        self.phase = Phase::Parked { since };
         self.act(Action::CallNext);
     }
 
@@ -229,7 +242,17 @@ impl Flusher {
             return;
         }
         self.notice_thaw(now);
+        self.hold.begin();
         self.phase = Phase::Invoking(Invocation { request_id, deadline, began: now });
+        // Nobody may be there to hold `/next` for, but memory has to be freed some time.
+        if self.pressed() {
+            self.overlap(now);
+        }
+    }
+
+    /// Whether so much is held or reserved that what is held has to go out, convenient or not.
+    pub(super) fn pressed(&self) -> bool {
+        self.budget.pressed(self.store.credit_bytes(), self.links.outstanding())
     }
 
     pub(super) fn notice_thaw(&mut self, now: Moment) {

@@ -13,8 +13,10 @@ use crate::limits::{FINISHED_INVOCATIONS_MAX, INVOCATION_MARGIN, INVOCATION_STAR
 pub enum Over {
     /// The function said so.
     Done,
-    /// Nobody can say so: no link, a link that ended, one that misses its cues.
+    /// The link that announced it ended.
     NoSource,
+    /// Nobody announced it: no link, or one that misses its cues. It may have ended long ago.
+    Unheard,
     /// The deadline is near.
     Deadline,
 }
@@ -23,13 +25,23 @@ pub enum Over {
 #[derive(Debug, Default)]
 pub struct Hold {
     finished: VecDeque<RequestId>,
-    given_up: Option<(RequestId, String)>,
+    /// With its attempt, if it was announced.
+    given_up: Option<(RequestId, Option<String>)>,
+    /// Whether the running invocation was announced.
+    announced: bool,
 }
 
 impl Hold {
+    /// INVOKE came.
+    pub fn begin(&mut self) {
+        self.announced = false;
+    }
+
     /// `InvocationDone` came.
     pub fn done(&mut self, request_id: RequestId, attempt: &str) {
-        let late = |(id, of): &(RequestId, String)| *id == request_id && of == attempt;
+        let late = |(id, of): &(RequestId, Option<String>)| {
+            *id == request_id && of.as_ref().is_none_or(|of| of == attempt)
+        };
         if self.given_up.as_ref().is_some_and(late) {
             self.given_up = None;
             return;
@@ -53,17 +65,24 @@ impl Hold {
             return Some(Over::Done);
         }
         if now.reached(latest(invocation)) {
-            self.given_up = links.miss(&invocation.request_id);
+            self.give_up(invocation, links);
             return Some(Over::Deadline);
         }
         if links.announced(&invocation.request_id) {
+            self.announced = true;
+            // A function does one thing after the other: word of an earlier attempt can't come any more.
+            self.given_up = None;
             return None;
         }
-        if links.any_timely() && !now.reached(announce_by(invocation, billed_max)) {
+        if !self.announced && links.any_timely() && !now.reached(announce_by(invocation, billed_max)) {
             return None;
         }
-        self.given_up = links.miss(&invocation.request_id);
-        Some(Over::NoSource)
+        self.give_up(invocation, links);
+        Some(if self.announced { Over::NoSource } else { Over::Unheard })
+    }
+
+    fn give_up(&mut self, invocation: &Invocation, links: &mut Links) {
+        self.given_up = Some((invocation.request_id.clone(), links.miss(&invocation.request_id)));
     }
 
     /// When [`Self::over`] has to be asked again if nothing happens.

@@ -21,8 +21,13 @@ impl Flusher {
                     }
                 }
                 Received::Item(item) => self.item(id, &item),
-                // The schema keeps its place: open spans are closed by a later version.
-                Received::SpanStarted(_) => {}
+                // The schema keeps its place: open spans are closed by a later version. Their credit is used all
+                // the same, or the link would starve.
+                Received::SpanStarted { credit_bytes, .. } => {
+                    if let Some(link) = self.links.get_mut(id) {
+                        link.used(credit_bytes);
+                    }
+                }
                 Received::InvocationStarted(started) => {
                     if let Some(link) = self.links.get_mut(id) {
                         link.invocation_started(RequestId(started.request_id), started.attempt);
@@ -55,11 +60,10 @@ impl Flusher {
             Content::Request => None,
         };
         let Some(process) = self.links.process(nonce) else { return };
-        if item.seq <= process.last_seq {
+        if !process.seen.take(item.seq) {
             self.ledger.repeated += item.items;
             return;
         }
-        process.last_seq = item.seq;
         process.accepted += item.items;
         self.ledger.accepted += item.items;
         match (Signal::from_wire(item.signal), origin) {
@@ -77,13 +81,15 @@ impl Flusher {
         if let Some(link) = self.links.get_mut(id) {
             link.invocation_done();
         }
-        self.links.counters(id, done.counters.unwrap_or_default());
+        if let Some(counters) = done.counters {
+            self.links.counters(id, counters);
+        }
         self.hold.done(RequestId(done.request_id), &done.attempt);
     }
 
     fn barrier(&mut self, id: LinkId) {
         let Some(nonce) = self.links.get_mut(id).and_then(|link| link.process) else { return };
-        let Some(seq) = self.links.process(nonce).map(|process| process.last_seq) else { return };
+        let Some(seq) = self.links.process(nonce).map(|process| process.seen.last()) else { return };
         self.act(Action::Reply(id, Reply::Accepted { seq }));
     }
 }

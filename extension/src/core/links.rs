@@ -8,6 +8,7 @@ use lambda_flush_proto::Counters;
 use lambda_flush_proto::wire::{Hello, Scope};
 
 use super::batch::{Described, Origin};
+use super::seen::Seen;
 use super::{LinkId, Moment, RequestId, Wall};
 use crate::limits::{LINK_QUIET, PROCESSES_MAX};
 
@@ -34,8 +35,8 @@ pub struct Link {
 pub struct Process {
     /// Its nonce.
     pub nonce: u64,
-    /// The highest sequence number taken.
-    pub last_seq: u64,
+    /// The sequence numbers taken.
+    pub seen: Seen,
     /// Items taken from it.
     pub accepted: u64,
     /// The last counters it sent.
@@ -79,6 +80,15 @@ impl Links {
         }
     }
 
+    /// Nothing more is read: ends every link and returns them. What is on its way on them is not known.
+    pub fn end_all(&mut self) -> Vec<LinkId> {
+        let ended: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in &ended {
+            self.close(*id, false);
+        }
+        ended
+    }
+
     /// One link.
     pub fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         self.links.get_mut(&id)
@@ -98,12 +108,14 @@ impl Links {
     /// Finds or makes the process with this nonce.
     pub fn process(&mut self, nonce: u64) -> Option<&mut Process> {
         if !self.processes.iter().any(|process| process.nonce == nonce) {
-            if self.processes.len() == PROCESSES_MAX {
-                self.processes.remove(0);
+            if self.processes.len() >= PROCESSES_MAX {
+                let live = |process: &Process| self.links.values().any(|l| l.process == Some(process.nonce));
+                let ended = self.processes.iter().position(|process| !live(process));
+                self.processes.remove(ended.unwrap_or(0));
             }
             self.processes.push(Process {
                 nonce,
-                last_seq: 0,
+                seen: Seen::default(),
                 accepted: 0,
                 counters: Counters::default(),
                 unknown_tail: false,
@@ -133,10 +145,11 @@ impl Links {
         self.links.values().map(|link| link.outstanding).sum()
     }
 
-    /// Whether a link announced this invocation.
+    /// Whether a link that keeps its word announced this invocation.
     #[must_use]
     pub fn announced(&self, request_id: &RequestId) -> bool {
-        self.links.values().any(|link| link.invocation.as_ref().is_some_and(|(id, _)| id == request_id))
+        let announced = |link: &Link| link.invocation.as_ref().is_some_and(|(id, _)| id == request_id);
+        self.links.values().any(|link| link.timely && announced(link))
     }
 
     /// Whether a link can be expected to announce the next invocation.
@@ -146,12 +159,13 @@ impl Links {
     }
 
     /// The invocation is given up: no link that owes us word of it is waited for until it is timely again.
-    pub fn miss(&mut self, request_id: &RequestId) -> Option<(RequestId, String)> {
+    /// Returns the attempt that was announced, if any.
+    pub fn miss(&mut self, request_id: &RequestId) -> Option<String> {
         let mut missed = None;
         for link in self.links.values_mut() {
             link.timely = false;
             if link.invocation.as_ref().is_some_and(|(id, _)| id == request_id) {
-                missed = link.invocation.take();
+                missed = link.invocation.take().map(|(_, attempt)| attempt);
             }
         }
         missed
@@ -189,8 +203,13 @@ impl Link {
 
     /// An item came that used `credit_bytes`.
     pub fn item(&mut self, credit_bytes: u64) {
-        self.outstanding = self.outstanding.saturating_sub(credit_bytes);
+        self.used(credit_bytes);
         self.tail_known = false;
+    }
+
+    /// The function used `credit_bytes` of its credit.
+    pub fn used(&mut self, credit_bytes: u64) {
+        self.outstanding = self.outstanding.saturating_sub(credit_bytes);
     }
 
     /// Where an item of this link comes from. A scope nobody named is an empty scope: the item still counts.

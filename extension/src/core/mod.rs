@@ -11,6 +11,7 @@
 
 pub mod batch;
 pub mod budget;
+pub mod clock;
 pub mod flusher;
 pub mod hold;
 pub mod intake;
@@ -20,6 +21,7 @@ pub mod moment;
 pub mod phase;
 pub mod policy;
 pub mod retry;
+pub mod seen;
 pub mod settle;
 pub mod shutdown;
 pub mod store;

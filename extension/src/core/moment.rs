@@ -27,6 +27,12 @@ impl Moment {
         deadline.saturating_sub(self.wall)
     }
 
+    /// Running time since `earlier`, whatever happened to the wall clock. A freeze does not count.
+    #[must_use]
+    pub fn ran_since(self, earlier: Self) -> Duration {
+        self.monotonic.saturating_sub(earlier.monotonic)
+    }
+
     /// Wall time since `earlier`; zero if the clock stepped back.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

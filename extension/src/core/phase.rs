@@ -56,8 +56,8 @@ pub struct Ending {
     pub deadline: Wall,
     /// When SHUTDOWN came.
     pub began: Moment,
-    /// Dead letters were handed to the driver; only their result is missing.
-    pub writing: bool,
+    /// Dead letters were handed to the driver; only their result is missing. It is waited for until then.
+    pub writing: Option<Wall>,
 }
 
 impl Phase {

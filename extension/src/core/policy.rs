@@ -69,6 +69,12 @@ impl RoundTrips {
         enough && now.reached(self.pause_until) && !left.is_zero()
     }
 
+    /// Whether the backend answered the last time it was asked. If not, one batch at a time is put at risk.
+    #[must_use]
+    pub fn proven(&self) -> bool {
+        !self.recent.is_empty() && self.cut_after.is_zero()
+    }
+
     /// How long a handler must have run before an export overlaps it: a handler that has run for a round trip is
     /// expected to run for another. Doubled for each time the batch may already have been sent.
     #[must_use]

@@ -6,33 +6,37 @@ use super::hold::{Over, latest};
 use super::moment::{Moment, Wall};
 use super::phase::{Invocation, Phase};
 use super::retry::backoff;
-use super::store::Batch;
+use super::store::{Batch, Lines};
 use super::{Action, BatchId, Flusher, Level, Outcome, Strategy};
-use crate::limits::EXPORTS_IN_FLIGHT_MAX;
+use crate::limits::{EXPORTS_IN_FLIGHT_MAX, MERGE_BATCHES_MIN};
+
+/// When memory is short, a handler that has run so long is overlapped by anything.
+const PRESSED_OVERLAP_AFTER: Duration = Duration::from_millis(5);
+/// A request that fails so shortly before the billed cap was cut by it.
+const CUT_SLACK: Duration = Duration::from_millis(5);
 
 impl Flusher {
     /// While the handler runs an export costs nothing, if it ends before the handler does.
     pub(super) fn overlap(&mut self, now: Moment) {
         let Phase::Invoking(invocation) = &self.phase else { return };
-        let ran = now.since(invocation.began);
+        let ran = now.ran_since(invocation.began);
         let deadline = (now.wall + self.config.export_timeout).min(latest(invocation));
-        let pressed = self.budget.pressed(self.store.credit_bytes());
-        if self.config.strategy == Strategy::Shutdown && !pressed {
+        let pressed = self.pressed();
+        let full = self.store.in_flight_count() >= EXPORTS_IN_FLIGHT_MAX;
+        if full || !self.config.export || (self.config.strategy == Strategy::Shutdown && !pressed) {
             return;
         }
         if pressed {
             self.store.close_open();
         }
-        let trips = &self.trips;
-        let wanted =
-            |batch: &Batch| !batch.refused && (pressed || ran >= trips.overlap_after(batch.sent_unknown));
+        let wanted = |batch: &Batch| !batch.refused && ran >= self.overlap_after(batch, pressed);
         let ready = self.store.ready(now, wanted);
         self.export(now, ready, deadline);
     }
 
     /// When [`Self::overlap`] may have something to do.
     pub(super) fn overlap_timeout(&self, now: Moment, invocation: &Invocation) -> Option<Wall> {
-        let pressed = self.budget.pressed(self.store.credit_bytes());
+        let pressed = self.pressed();
         if !self.config.export
             || self.store.in_flight_count() >= EXPORTS_IN_FLIGHT_MAX
             || (self.config.strategy == Strategy::Shutdown && !pressed)
@@ -43,21 +47,34 @@ impl Flusher {
             .store
             .batches()
             .filter(|(_, batch)| batch.place == super::store::Place::Held && !batch.refused);
+        let ran = now.ran_since(invocation.began);
         let at = held.map(|(_, batch)| {
-            let overlap = invocation.began.wall + self.trips.overlap_after(batch.sent_unknown);
-            batch.not_before.max(if pressed { Duration::ZERO } else { overlap })
+            let overlap = now.wall + self.overlap_after(batch, pressed).saturating_sub(ran);
+            batch.not_before.max(overlap)
         });
         at.filter(|at| !now.reached(*at)).min()
+    }
+
+    fn overlap_after(&self, batch: &Batch, pressed: bool) -> Duration {
+        match (pressed, batch.sent_unknown) {
+            (true, 0) => Duration::ZERO,
+            // Not at once: the invocation may turn out to be over, and what may have arrived is not sent then.
+            (true, _) => PRESSED_OVERLAP_AFTER,
+            (false, times) => self.trips.overlap_after(times),
+        }
     }
 
     /// The function is done. Nobody waits for us any more, but the time is billed.
     pub(super) fn begin_settling(&mut self, now: Moment, over: Over) {
         let Phase::Invoking(invocation) = &self.phase else { return };
-        let until = (now.wall + self.config.billed_max).min(latest(invocation));
+        // What nobody announced may have ended as soon as it began.
+        let since = if over == Over::Unheard { invocation.began.wall } else { now.wall };
+        let until = (since + self.config.billed_max).min(latest(invocation));
         // Without the function's word its end is a guess: what is under way may finish, nothing new begins,
         // for a SHUTDOWN may be waiting behind the `/next` we hold back.
         let exporting = over == Over::Done && self.config.strategy == Strategy::End && self.config.export;
         self.phase = Phase::Settling { until, exporting };
+        self.store.merge(now, MERGE_BATCHES_MIN);
         self.store.close_open();
         if exporting && self.store.items() > 0 && !self.fits(now, until) {
             let cap = self.config.billed_max.as_millis();
@@ -79,7 +96,12 @@ impl Flusher {
         if now.reached(until) {
             self.cut_exports(now);
         } else if exporting && self.fits(now, until) {
-            let ready = self.store.ready(now, Batch::may_be_billed);
+            let mut ready = self.store.ready(now, Batch::may_be_billed);
+            if !self.trips.proven() {
+                // Somebody has to try, with as little as possible: it may be cut and then arrive twice.
+                ready.sort_by_key(|id| self.store.body_bytes(*id));
+                ready.truncate(1_usize.saturating_sub(self.store.in_flight_count()));
+            }
             self.export(now, ready, until);
             let retry = self.store.next_retry(Batch::may_be_billed);
             if retry.is_some_and(|at| at < until && !now.reached(at)) {
@@ -94,7 +116,7 @@ impl Flusher {
     /// No export may be in flight across a freeze.
     fn cut_exports(&mut self, now: Moment) {
         for (batch, since) in self.store.cancel_in_flight() {
-            self.trips.cut(now, now.since(since));
+            self.trips.cut(now, now.ran_since(since));
             self.act(Action::Cancel(batch));
         }
     }
@@ -107,24 +129,28 @@ impl Flusher {
         let free = EXPORTS_IN_FLIGHT_MAX.saturating_sub(self.store.in_flight_count());
         for batch in ready.into_iter().take(free) {
             if let Some((signal, body)) = self.store.start(batch, now) {
-                let deadline = deadline.min(now.wall + self.config.export_timeout);
+                let deadline = self.clock.outside(deadline.min(now.wall + self.config.export_timeout));
                 self.act(Action::Export { batch, signal, body, deadline });
             }
         }
     }
 
     pub(super) fn export_done(&mut self, now: Moment, id: BatchId, outcome: Outcome) {
+        let settling_until = match self.phase {
+            Phase::Settling { until, .. } => Some(until),
+            _ => None,
+        };
         let Some((batch, since)) = self.store.in_flight(id) else {
             return; // Cancelled before its outcome came.
         };
         let items = batch.closed.items;
         match outcome {
             Outcome::Exported => {
-                self.trips.succeeded(now.since(since));
+                self.trips.succeeded(now.ran_since(since));
                 self.settle_batch(id, |ledger| ledger.exported += items);
             }
             Outcome::Partial { rejected, message } => {
-                self.trips.succeeded(now.since(since));
+                self.trips.succeeded(now.ran_since(since));
                 let rejected = rejected.min(items);
                 self.notice(
                     Level::Warn,
@@ -147,6 +173,10 @@ impl Flusher {
                 batch.attempts += 1;
                 batch.sent_unknown += u32::from(maybe_sent);
                 batch.not_before = now.wall + backoff(batch.attempts, after, self.jitter.f64());
+                // The request's own deadline is the cap's: which of the two timers fires first is chance.
+                if maybe_sent && settling_until.is_some_and(|until| now.until(until) <= CUT_SLACK) {
+                    self.trips.cut(now, now.ran_since(since));
+                }
                 self.notice_once("export_failed", Level::Warn, || {
                     format!("an export failed and will be retried: {message}")
                 });
@@ -168,7 +198,7 @@ impl Flusher {
         if batch.sent_unknown > 0 {
             self.ledger.possible_duplicates += batch.closed.items;
         }
-        if batch.prepared.is_some() {
+        if batch.lines != Lines::None {
             self.act(Action::ForgetDeadLetter(id));
         }
     }

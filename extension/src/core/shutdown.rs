@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::ledger::DropReason;
 use super::moment::{Moment, Wall, percent_of};
 use super::phase::{Ending, Phase};
-use super::store::{Batch, Place};
+use super::store::{Batch, Lines, Place};
 use super::{Action, BatchId, DeadLetter, Flusher};
 use crate::limits::{
     DRAIN_PERCENT_MAX, EXIT_RESERVE, EXIT_RESERVE_PERCENT_MAX, EXPORTS_IN_FLIGHT_MAX, PREPARE_AFTER_PERCENT,
@@ -28,67 +28,100 @@ impl Flusher {
         }
         self.notice_thaw(now);
         self.ended = Some((reason.clone(), deadline));
-        self.phase = Phase::ShuttingDown(Ending { reason, deadline, began: now, writing: false });
+        self.phase = Phase::ShuttingDown(Ending { reason, deadline, began: now, writing: None });
         self.store.close_open();
-        for batch in self.store.batches_mut() {
+        for (_, batch) in self.store.batches_mut() {
             batch.not_before = Duration::ZERO;
             batch.refused = false;
         }
+        self.store.merge(now, 2);
     }
 
     pub(super) fn shut_down(&mut self, now: Moment) {
         let Phase::ShuttingDown(ending) = &self.phase else { return };
-        if ending.writing {
-            return;
+        let drained = self.drained_at(ending).is_none_or(|at| now.reached(at));
+        let prepare = now.reached(prepare_at(ending));
+        if drained {
+            self.store.close_open(); // First of all: a closed batch is larger, and the reserve goes by it.
         }
+        let Phase::ShuttingDown(ending) = &self.phase else { return };
         let give_up = self.give_up_at(ending);
         let late = now.reached(give_up);
-        let drained = late || self.drained_at(ending).is_none_or(|at| now.reached(at));
-        let prepare = now.reached(prepare_at(ending));
+        if let Some(until) = ending.writing {
+            if late {
+                self.stop_receiving();
+            }
+            if now.reached(until) {
+                self.give_up_printing();
+            }
+            return;
+        }
         if late {
+            self.stop_receiving();
             for (batch, _) in self.store.cancel_in_flight() {
                 self.act(Action::Cancel(batch));
             }
         } else {
             let ready = self.store.ready(now, |batch| !batch.refused);
             self.export(now, ready, give_up);
-            self.prepare_dead_letters(|batch| prepare || batch.attempts > 0);
+            self.prepare_dead_letter(|batch| prepare || batch.attempts > 0);
         }
-        if !drained {
-            return;
+        if drained || late {
+            self.store.close_open();
+            self.finish(now, late);
         }
+    }
+
+    /// A printer that hangs must not keep the process alive.
+    fn give_up_printing(&mut self) {
         self.store.close_open();
-        if !late {
-            let ready = self.store.ready(now, |batch| !batch.refused);
-            self.export(now, ready, give_up);
+        for id in self.batch_ids() {
+            self.settle_unsent(id, DropReason::DeadLetterFailed);
         }
-        self.finish(late);
+        self.exit();
+    }
+
+    fn exit(&mut self) {
+        self.links.end_all();
+        self.phase = Phase::Exited;
+        self.act(Action::Exit);
+    }
+
+    /// From D - R on: a function that goes on writing must not keep the process alive.
+    fn stop_receiving(&mut self) {
+        for link in self.links.end_all() {
+            self.act(Action::CloseLink(link));
+        }
     }
 
     /// Once everything came in: exits when all is settled, prints what can't be exported.
-    fn finish(&mut self, late: bool) {
+    fn finish(&mut self, now: Moment, late: bool) {
         let hopeless = |batch: &Batch| late || !self.config.export || batch.refused;
         if self.store.batches().any(|(_, batch)| !hopeless(batch)) {
             return;
         }
-        if self.store.items() == 0 {
-            self.phase = Phase::Exited;
-            self.act(Action::Exit);
-            return;
+        if self.store.is_empty() {
+            return self.exit();
         }
         if !self.config.dead_letter {
             for id in self.batch_ids() {
                 self.settle_unsent(id, DropReason::NoDeadLetter);
             }
-            return self.finish(late);
+            return self.finish(now, late);
         }
-        self.write_dead_letters();
+        self.write_dead_letters(now);
     }
 
-    fn write_dead_letters(&mut self) {
+    fn write_dead_letters(&mut self, now: Moment) {
         let Phase::ShuttingDown(ending) = &mut self.phase else { return };
-        ending.writing = true;
-        let deadline = ending.deadline.saturating_sub(EXIT_RESERVE / 5);
+        let left = now.until(ending.deadline);
+        // After the deadline nobody may be left to kill us, so it is tried all the same.
+        let deadline = if left.is_zero() {
+            now.wall + EXIT_RESERVE
+        } else {
+            ending.deadline.saturating_sub(EXIT_RESERVE / 5).max(now.wall + left / 2)
+        };
+        ending.writing = Some(deadline + ending.deadline.saturating_sub(deadline) / 2);
         let mut batches: Vec<DeadLetter> = Vec::new();
         for id in self.batch_ids() {
             if let Some(batch) = self.store.get_mut(id) {
@@ -97,20 +130,26 @@ impl Flusher {
             }
         }
         batches.sort_by_key(|letter| (letter.signal, letter.batch));
+        let deadline = self.clock.outside(deadline);
         self.act(Action::WriteDeadLetters { batches, deadline });
     }
 
     pub(super) fn dead_letters_written(&mut self, written: &[BatchId], failed: &[BatchId]) {
-        for id in written {
-            if let Some(items) = self.store.get_mut(*id).map(|batch| batch.closed.items) {
-                self.settle_batch(*id, |ledger| ledger.dead_lettered += items);
+        let Phase::ShuttingDown(ending) = &mut self.phase else { return };
+        if ending.writing.take().is_none() {
+            return;
+        }
+        for id in self.batch_ids() {
+            if !self.store.is_writing(id) {
+                continue; // It came while others were printed.
             }
-        }
-        for id in failed {
-            self.settle_unsent(*id, DropReason::DeadLetterFailed);
-        }
-        if let Phase::ShuttingDown(ending) = &mut self.phase {
-            ending.writing = false;
+            // What the driver says nothing of is not printed: it must not be tried for ever.
+            if written.contains(&id) && !failed.contains(&id) {
+                let items = self.store.get_mut(id).map_or(0, |batch| batch.closed.items);
+                self.settle_batch(id, |ledger| ledger.dead_lettered += items);
+            } else {
+                self.settle_unsent(id, DropReason::DeadLetterFailed);
+            }
         }
     }
 
@@ -124,20 +163,18 @@ impl Flusher {
         self.store.batches().map(|(id, _)| id).collect()
     }
 
-    fn prepare_dead_letters(&mut self, wanted: impl Fn(&Batch) -> bool) {
-        if !self.config.dead_letter {
+    /// One at a time: it may take the whole of a small core, and the driver has other things to do in between.
+    fn prepare_dead_letter(&mut self, wanted: impl Fn(&Batch) -> bool) {
+        let busy = self.store.batches().any(|(_, batch)| batch.lines == Lines::Asked);
+        if busy || !self.config.dead_letter {
             return;
         }
-        let mut letters = Vec::new();
-        for (id, batch) in self.store.batches() {
-            if batch.prepared.is_none() && wanted(batch) {
-                letters.push(batch.dead_letter(id));
-            }
-        }
-        for letter in letters {
-            if let Some(batch) = self.store.get_mut(letter.batch) {
-                batch.prepared = Some(0); // Asked for once; the size follows.
-            }
+        let unprepared = |(_, batch): &(BatchId, &mut Batch)| batch.lines == Lines::None && wanted(batch);
+        let letter = self.store.batches_mut().find(unprepared).map(|(id, batch)| {
+            batch.lines = Lines::Asked;
+            batch.dead_letter(id)
+        });
+        if let Some(letter) = letter {
             self.act(Action::PrepareDeadLetter(letter));
         }
     }
@@ -147,7 +184,7 @@ impl Flusher {
             self.act(Action::ForgetDeadLetter(id));
             return;
         };
-        batch.prepared = Some(line_bytes);
+        batch.lines = Lines::Ready(line_bytes);
         let bytes = batch.closed.body.len() as u64;
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         // Small batches measure the clock rather than the work.
@@ -177,22 +214,19 @@ impl Flusher {
     }
 
     pub(super) fn shutdown_timeout(&self, now: Moment, ending: &Ending) -> Option<Wall> {
-        if ending.writing {
-            return None;
-        }
         let later = |at: &Wall| !now.reached(*at);
-        let unprepared = self.config.dead_letter && self.store.batches().any(|(_, b)| b.prepared.is_none());
+        if let Some(until) = ending.writing {
+            return [self.give_up_at(ending), until].into_iter().filter(later).min();
+        }
+        let unprepared = self.config.dead_letter && self.store.batches().any(|(_, b)| b.lines == Lines::None);
         let retry = if self.config.export && self.store.in_flight_count() < EXPORTS_IN_FLIGHT_MAX {
             self.store.next_retry(|batch| !batch.refused)
         } else {
             None
         };
-        let times = [
-            Some(self.give_up_at(ending)),
-            self.drained_at(ending),
-            unprepared.then(|| prepare_at(ending)),
-            retry,
-        ];
+        // It moves with what is held; however it moved, its wake is never lost.
+        let give_up = self.give_up_at(ending).max(now.wall + Duration::from_millis(1));
+        let times = [Some(give_up), self.drained_at(ending), unprepared.then(|| prepare_at(ending)), retry];
         times.into_iter().flatten().filter(later).min()
     }
 }

@@ -20,6 +20,17 @@ pub enum Place {
     Writing,
 }
 
+/// A batch's dead-letter lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// Not asked for.
+    None,
+    /// Being made.
+    Asked,
+    /// Ready, so many bytes.
+    Ready(usize),
+}
+
 /// A closed batch.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -35,8 +46,8 @@ pub struct Batch {
     pub not_before: Wall,
     /// The backend refuses it as things are configured.
     pub refused: bool,
-    /// Size of its dead-letter lines once they are made.
-    pub prepared: Option<usize>,
+    /// Whether its dead-letter lines are made.
+    pub lines: Lines,
 }
 
 /// See the module's description.
@@ -100,15 +111,39 @@ impl Store {
     fn insert(&mut self, closed: Closed) {
         let id = BatchId(self.next_id);
         self.next_id += 1;
-        let batch = Batch {
-            closed,
-            place: Place::Held,
-            attempts: 0,
-            sent_unknown: 0,
-            not_before: Duration::ZERO,
-            refused: false,
-            prepared: None,
-        };
+        self.batches.insert(id, Batch::held(closed));
+    }
+
+    /// Puts small held batches of a signal together, if there are at least `batches_min` of them: many short
+    /// invocations are not as many requests. What may have been sent stays apart, and so does what has to wait.
+    pub fn merge(&mut self, now: Moment, batches_min: usize) {
+        for signal in [Signal::Traces, Signal::Logs, Signal::Metrics] {
+            let small = |batch: &Batch| {
+                batch.closed.signal == signal
+                    && batch.closed.body.len() < BATCH_BYTES_MAX
+                    && batch.place == Place::Held
+                    && batch.may_be_billed()
+                    && batch.lines == Lines::None
+                    && now.reached(batch.not_before)
+            };
+            let ids: Vec<BatchId> =
+                self.batches.iter().filter(|(_, batch)| small(batch)).map(|(id, _)| *id).collect();
+            if ids.len() < batches_min {
+                continue;
+            }
+            let small: Vec<Batch> = ids.iter().filter_map(|id| self.batches.remove(id)).collect();
+            for group in grouped(small) {
+                self.insert_merged(group);
+            }
+        }
+    }
+
+    fn insert_merged(&mut self, mut group: Vec<Batch>) {
+        let id = BatchId(self.next_id);
+        self.next_id += 1;
+        let attempts = group.iter().map(|batch| batch.attempts).max().unwrap_or(0);
+        let merged = if group.len() == 1 { group.pop() } else { None };
+        let batch = merged.unwrap_or_else(|| Batch { attempts, ..Batch::held(Closed::concat(&group)) });
         self.batches.insert(id, batch);
     }
 
@@ -137,6 +172,18 @@ impl Store {
         let batch = self.batches.get_mut(&id)?;
         batch.place = Place::InFlight(now);
         Some((batch.closed.signal, batch.closed.body.clone()))
+    }
+
+    /// A batch that is with the dead-letter writer.
+    #[must_use]
+    pub fn is_writing(&self, id: BatchId) -> bool {
+        self.batches.get(&id).is_some_and(|batch| batch.place == Place::Writing)
+    }
+
+    /// The size of a closed batch's request.
+    #[must_use]
+    pub fn body_bytes(&self, id: BatchId) -> usize {
+        self.batches.get(&id).map_or(0, |batch| batch.closed.body.len())
     }
 
     /// A batch in flight and since when.
@@ -178,8 +225,8 @@ impl Store {
     }
 
     /// All closed batches, to be changed.
-    pub fn batches_mut(&mut self) -> impl Iterator<Item = &mut Batch> {
-        self.batches.values_mut()
+    pub fn batches_mut(&mut self) -> impl Iterator<Item = (BatchId, &mut Batch)> {
+        self.batches.iter_mut().map(|(id, batch)| (*id, batch))
     }
 
     /// How many requests are on their way.
@@ -195,11 +242,16 @@ impl Store {
         open + self.batches.values().map(|batch| batch.closed.items).sum::<u64>()
     }
 
+    /// Whether nothing is held at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.open.iter().all(|(_, open)| open.is_empty())
+    }
+
     /// What they take of the byte budget together with their finished dead-letter lines.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        let prepared: u64 = self.batches.values().map(|batch| batch.prepared.unwrap_or(0) as u64).sum();
-        self.credit_bytes() + prepared
+        self.credit_bytes() + self.dead_letter_bytes().1
     }
 
     /// What they take of the byte budget.
@@ -215,16 +267,45 @@ impl Store {
         let mut raw: u64 = self.open.iter().map(|(_, open)| open.len() as u64).sum();
         let mut lines = 0;
         for batch in self.batches.values() {
-            match batch.prepared {
-                Some(bytes) => lines += bytes as u64,
-                None => raw += batch.closed.body.len() as u64,
+            match batch.lines {
+                Lines::Ready(bytes) => lines += bytes as u64,
+                Lines::None | Lines::Asked => raw += batch.closed.body.len() as u64,
             }
         }
         (raw, lines)
     }
 }
 
+/// In runs whose bodies make one batch of the usual size.
+fn grouped(batches: Vec<Batch>) -> Vec<Vec<Batch>> {
+    let mut groups: Vec<Vec<Batch>> = Vec::new();
+    let mut bytes = 0;
+    for batch in batches {
+        bytes += batch.closed.body.len();
+        match groups.last_mut() {
+            Some(group) if bytes <= BATCH_BYTES_MAX => group.push(batch),
+            _ => {
+                bytes = batch.closed.body.len();
+                groups.push(vec![batch]);
+            }
+        }
+    }
+    groups
+}
+
 impl Batch {
+    fn held(closed: Closed) -> Self {
+        Self {
+            closed,
+            place: Place::Held,
+            attempts: 0,
+            sent_unknown: 0,
+            not_before: Duration::ZERO,
+            refused: false,
+            lines: Lines::None,
+        }
+    }
+
     /// In billed time only what the backend can't have yet is sent.
     #[must_use]
     pub fn may_be_billed(&self) -> bool {

@@ -153,7 +153,9 @@ impl Driver {
                 }
             }
             Action::CloseLink(link) => drop(self.links.remove(&link)),
-            Action::Export { batch, signal, body, deadline } => self.exports.start(batch, signal, body, deadline),
+            Action::Export { batch, signal, body, deadline } => {
+                self.exports.start(batch, signal, body, deadline);
+            }
             Action::Cancel(batch) => self.exports.cancel(batch),
             Action::ResetConnections => self.exports.reset(),
             Action::PrepareDeadLetter(letter) => self.letters.prepare(&letter),

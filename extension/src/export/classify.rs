@@ -39,7 +39,9 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Wall)
     }
     let message = describe(status, body);
     match status.as_u16() {
-        429 | 502 | 503 | 504 => Outcome::Retry { after: retry_after(headers, now), maybe_sent: false, message },
+        429 | 502 | 503 | 504 => {
+            Outcome::Retry { after: retry_after(headers, now), maybe_sent: false, message }
+        }
         400 => Outcome::Rejected { message },
         _ => Outcome::Refused { message },
     }
@@ -135,7 +137,9 @@ mod tests {
 
     #[test]
     fn the_backends_words_are_kept_short() {
-        let Outcome::Rejected { message } = outcome(400, None, "é".repeat(4_000).as_bytes()) else { panic!() };
+        let Outcome::Rejected { message } = outcome(400, None, "é".repeat(4_000).as_bytes()) else {
+            panic!()
+        };
         assert!(message.len() <= MESSAGE_BYTES_MAX + 32);
     }
 }

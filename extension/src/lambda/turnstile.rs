@@ -32,7 +32,8 @@ pub async fn run(name: &str, runtime_api: &str, gate: Gate, output: &Output) {
         Ok(Err(error)) => error.to_string(),
         Err(panic) => panic,
     };
-    let message = format!("the event loop of lambda-extension ended ({ended}); the extension's own loop goes on");
+    let message =
+        format!("the event loop of lambda-extension ended ({ended}); the extension's own loop goes on");
     output.notice(&Notice { level: Level::Warn, message });
     fallback::run(runtime_api, &id, gate).await;
 }

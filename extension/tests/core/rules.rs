@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lambda_flush_extension::core::phase::Phase;
-use lambda_flush_extension::core::{
-    Action, BatchId, Event, FlushConfig, Flusher, LinkId, Moment, Outcome,
-};
+use lambda_flush_extension::core::{Action, BatchId, Event, FlushConfig, Flusher, LinkId, Moment, Outcome};
 use lambda_flush_proto::Received;
 
 /// More wakes than this in one virtual second are a busy loop.
@@ -21,6 +19,8 @@ struct Invocation {
     announced: bool,
     /// When the core could know that the function is done.
     over: Option<Duration>,
+    /// When the last link that announced it ended.
+    ended: Option<Duration>,
 }
 
 /// Watches events and actions; panics when a promise is broken.
@@ -32,15 +32,16 @@ pub struct Rules {
     invocation: Option<Invocation>,
     announced: BTreeMap<LinkId, String>,
     finished: BTreeSet<String>,
+    /// Released without word of their end. Whose word it is when it comes, the first attempt's or a retry's with
+    /// the same id, can't be told from outside; so a retry that was announced may be waited for.
+    given_up: BTreeSet<String>,
     flights: BTreeSet<BatchId>,
     maybe_sent: BTreeSet<BatchId>,
-    shutdown_deadline: Option<Duration>,
-    last_words: bool,
+    /// When SHUTDOWN came, and its deadline.
+    shutdown: Option<(Duration, Duration)>,
     pub exited: bool,
     wakes: (u64, u32),
     pub longest_hold: Duration,
-    /// Data that comes faster than it can be printed is not the core's fault.
-    pub pressed_exports: u32,
 }
 
 impl Rules {
@@ -52,14 +53,13 @@ impl Rules {
             invocation: None,
             announced: BTreeMap::new(),
             finished: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             flights: BTreeSet::new(),
             maybe_sent: BTreeSet::new(),
-            shutdown_deadline: None,
-            last_words: false,
+            shutdown: None,
             exited: false,
             wakes: (0, 0),
             longest_hold: Duration::ZERO,
-            pressed_exports: 0,
         }
     }
 
@@ -69,15 +69,17 @@ impl Rules {
             Event::Registered => self.registered = true,
             Event::Invoke { request_id, deadline } => {
                 self.next_outstanding = false;
+                self.registered = true; // Nobody else gets an INVOKE.
                 let id = request_id.0.clone();
-                let over = self.finished.remove(&id).then_some(mono);
+                let over = (self.finished.remove(&id) && !self.given_up.contains(&id)).then_some(mono);
                 let announced = self.announced.values().any(|announced| *announced == id);
                 let deadline = mono + now.until(*deadline);
-                self.invocation = Some(Invocation { id, began: mono, deadline, announced, over });
+                self.invocation =
+                    Some(Invocation { id, began: mono, deadline, announced, over, ended: None });
             }
             Event::Shutdown { deadline, .. } => {
                 self.next_outstanding = false;
-                self.shutdown_deadline.get_or_insert(mono + now.until(*deadline));
+                self.shutdown.get_or_insert((mono, mono + now.until(*deadline)));
             }
             Event::LinkReceived(link, messages) => self.messages(mono, *link, messages),
             Event::LinkClosed { link, .. } => self.closed(mono, *link),
@@ -103,15 +105,19 @@ impl Rules {
             match message {
                 Received::InvocationStarted(started) => {
                     self.announced.insert(link, started.request_id.clone());
-                    if let Some(invocation) = &mut self.invocation {
-                        invocation.announced |= invocation.id == started.request_id;
+                    if let Some(invocation) = &mut self.invocation
+                        && invocation.id == started.request_id
+                    {
+                        invocation.announced = true;
+                        invocation.ended = None;
                     }
                 }
                 Received::InvocationDone(done) => {
                     self.announced.remove(&link);
                     match &mut self.invocation {
                         Some(invocation) if invocation.id == done.request_id => {
-                            invocation.over.get_or_insert(mono);
+                            let first = invocation.over.filter(|_| !self.given_up.contains(&invocation.id));
+                            invocation.over = first.or(Some(mono));
                         }
                         _ => drop(self.finished.insert(done.request_id.clone())),
                     }
@@ -125,7 +131,7 @@ impl Rules {
         self.announced.remove(&link);
         let Some(invocation) = &mut self.invocation else { return };
         if invocation.announced && !self.announced.values().any(|id| *id == invocation.id) {
-            invocation.over.get_or_insert(mono);
+            invocation.ended.get_or_insert(mono);
         }
     }
 
@@ -157,24 +163,30 @@ impl Rules {
 
     /// P3: whatever was not said before the deadline is never said.
     fn in_time(&mut self, mono: Duration) {
-        let deadline = self.shutdown_deadline.expect("only SHUTDOWN ends the process");
-        // A SHUTDOWN that came too late is answered at once; that is all one can do.
-        assert!(mono < deadline || !self.last_words, "P3: {mono:?} is not before the deadline {deadline:?}");
-        self.last_words = true;
+        let (began, deadline) = self.shutdown.expect("only SHUTDOWN ends the process");
+        // A SHUTDOWN that comes too late is answered at once; that is all one can do.
+        assert!(mono < deadline || began == deadline, "P3: {mono:?} is not before the deadline {deadline:?}");
     }
 
     fn call_next(&mut self, mono: Duration) {
         assert!(!self.next_outstanding, "CallNext twice");
         assert!(self.registered, "CallNext before register");
         assert!(self.flights.is_empty(), "CallNext with exports in flight: {:?}", self.flights);
-        assert!(self.shutdown_deadline.is_none(), "CallNext after SHUTDOWN");
+        assert!(self.shutdown.is_none(), "CallNext after SHUTDOWN");
         self.next_outstanding = true;
         let Some(invocation) = self.invocation.take() else { return };
         assert!(
             mono < invocation.deadline || mono == invocation.began,
             "P4: /next is held to the timeout: {mono:?}, {invocation:?}"
         );
-        let since = match invocation.over {
+        let over = invocation.over.or(invocation.ended);
+        if invocation.announced && self.given_up.contains(&invocation.id) {
+            return;
+        }
+        if invocation.over.is_none() {
+            self.given_up.insert(invocation.id.clone());
+        }
+        let since = match over {
             Some(over) => over.max(invocation.began),
             None if invocation.announced => return, // Waited for in good faith, up to its deadline.
             None => invocation.began,
@@ -189,22 +201,25 @@ impl Rules {
         assert!(core.balances(), "P1: {:?}, held {}", core.ledger(), core.held());
         assert!(core.within_budget(), "the byte budget is passed");
         if let Some(at) = core.poll_timeout(now) {
-            assert!(at > now.wall, "a timeout that does not move: {at:?} at {:?}, {:?}", now.wall, core.phase());
+            assert!(
+                at > now.wall,
+                "a timeout that does not move: {at:?} at {:?}, {:?}",
+                now.wall,
+                core.phase()
+            );
         }
-        let waiting = matches!(core.phase(), Phase::Invoking(_) | Phase::Settling { .. } | Phase::ShuttingDown(_));
-        let answer_due = !self.flights.is_empty() || matches!(core.phase(), Phase::ShuttingDown(e) if e.writing);
+        let waiting =
+            matches!(core.phase(), Phase::Invoking(_) | Phase::Settling { .. } | Phase::ShuttingDown(_));
+        let answer_due =
+            !self.flights.is_empty() || matches!(core.phase(), Phase::ShuttingDown(e) if e.writing.is_some());
         assert!(!waiting || answer_due || core.poll_timeout(now).is_some(), "stuck in {:?}", core.phase());
     }
 
     /// Time has come to `mono`, and everything due before has been done.
     pub fn time(&self, mono: Duration) {
-        if let Some(deadline) = self.shutdown_deadline {
-            assert!(self.exited || mono < deadline, "P3: alive at the deadline");
+        if let Some((began, deadline)) = self.shutdown {
+            assert!(self.exited || mono < deadline || began == deadline, "P3: alive at the deadline");
         }
-    }
-
-    pub fn flights(&self) -> usize {
-        self.flights.len()
     }
 
     pub fn next_outstanding(&self) -> bool {

@@ -39,7 +39,13 @@ pub struct Manners {
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { credit_bytes: 4 << 20, regrants: true, accepts: true, versions: Versions::CURRENT, welcomes: true }
+        Self {
+            credit_bytes: 4 << 20,
+            regrants: true,
+            accepts: true,
+            versions: Versions::CURRENT,
+            welcomes: true,
+        }
     }
 }
 

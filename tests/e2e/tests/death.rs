@@ -1,4 +1,5 @@
 //! The function dies: what had ended is at the backend or in a dead letter, what overflowed is counted (promise P2).
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! SHUTDOWN: everything held is exported or dead-lettered, and the extension is gone before its deadline (promise P3).
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::time::Duration;
 
