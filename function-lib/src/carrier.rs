@@ -165,6 +165,23 @@ impl Carrier {
         self.pump();
     }
 
+    /// Hands over a whole OTLP export request of `items` items.
+    pub(crate) fn payload(&mut self, signal: Signal, items: u32, request: Bytes) {
+        if let Some(reason) = self.shut {
+            return self.outbox.refuse(reason, u64::from(items));
+        }
+        match self.link.payload(signal, items, request) {
+            Ok(frame) => {
+                let seq = frame.seq;
+                if self.outbox.push_item(frame) {
+                    self.queued_seq = seq;
+                }
+            }
+            Err(_) => self.outbox.refuse(DropReason::TooLarge, u64::from(items)),
+        }
+        self.pump();
+    }
+
     pub(crate) fn invocation_started(&mut self, started: InvocationStarted) {
         self.receive();
         self.reconnect();

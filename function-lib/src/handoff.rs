@@ -1,13 +1,15 @@
 //! The hand-off to the extension: the one lock, the thread's bell, and what every thread may ask for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use lambda_flush_proto::wire::{InvocationStarted, invocation_done::Status};
+use bytes::Bytes;
+use lambda_flush_proto::wire::{InvocationStarted, Signal, invocation_done::Status};
 use rustix::process::{Pid, getpid};
 
 use crate::carrier::{Carrier, Item, Target, Watch};
+use crate::collect::Collect;
 use crate::counters::{DropReason, Stats};
 use crate::drainer;
 use crate::id_generator::random_u64;
@@ -30,6 +32,7 @@ struct Owner(Arc<Shared>);
 pub(crate) struct Shared {
     state: Mutex<State>,
     buffered: Arc<AtomicU64>,
+    collect: OnceLock<Arc<dyn Collect>>,
 }
 
 #[derive(Debug)]
@@ -63,13 +66,30 @@ impl Handoff {
             Err(_) => carrier.shut(DropReason::NoExtension),
         }
         let state = State { carrier, pid: getpid(), thread: Thread::None, ending: false };
-        let shared = Shared { state: Mutex::new(state), buffered: Arc::default() };
+        let shared = Shared { state: Mutex::new(state), buffered: Arc::default(), collect: OnceLock::new() };
         (Self(Arc::new(Owner(Arc::new(shared)))), connected)
     }
 
     /// Hands over one encoded item that has ended. Never blocks.
     pub(crate) fn item(&self, item: Item<'_>) {
         self.0.0.with(|carrier| carrier.item(item));
+    }
+
+    /// Hands over a whole OTLP export request of `items` items. Never blocks.
+    pub(crate) fn payload(&self, signal: Signal, items: u32, request: Bytes) {
+        self.0.0.with(|carrier| carrier.payload(signal, items, request));
+    }
+
+    /// Sets what [`Self::collect`] collects; the first one stays.
+    pub(crate) fn set_collect(&self, collect: Arc<dyn Collect>) {
+        drop(self.0.0.collect.set(collect));
+    }
+
+    /// Collects what is not handed over item by item.
+    pub(crate) fn collect(&self) {
+        if let Some(collect) = self.0.0.collect.get() {
+            collect.collect();
+        }
     }
 
     /// Reads what came, reconnects if need be, and says that an invocation begins.

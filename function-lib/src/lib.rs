@@ -33,6 +33,7 @@
 
 mod builder;
 mod carrier;
+mod collect;
 mod config;
 mod counters;
 mod drainer;
