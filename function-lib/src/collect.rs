@@ -2,8 +2,17 @@
 
 use std::fmt;
 
-/// Collects what has been recorded since the last time and hands it over.
+use bytes::Bytes;
+use lambda_flush_proto::Signal;
+
+/// Takes a whole OTLP export request, with its signal and its number of items.
+pub(crate) type HandOver<'a> = dyn FnMut(Signal, u32, Bytes) + 'a;
+
+/// Collects what has been recorded since the last time.
+///
+/// It holds no [`crate::handoff::Handoff`] of its own: the hand-off holds it.
 pub(crate) trait Collect: Send + Sync + fmt::Debug {
-    /// Must not panic, and must not wait for anything but its own locks.
-    fn collect(&self);
+    /// All that was recorded before the call has been given to `hand_over` when it returns, by this call or by one
+    /// that was under way. Must not panic, and must not wait for anything but its own locks, and for those not long.
+    fn collect(&self, hand_over: &mut HandOver<'_>);
 }

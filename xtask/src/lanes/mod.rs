@@ -1,8 +1,10 @@
 //! The list of lanes, cheap ones first; each check is in a file of its own kind.
 
 mod cargo;
+mod collector;
 mod demo;
 mod deny;
+mod features;
 mod fields;
 mod fuzz;
 mod rie;
@@ -26,6 +28,13 @@ pub(crate) const ALL: &[Lane] = &[
         in_ci: true,
         limit_minutes: 20,
         check: cargo::clippy,
+    },
+    Lane {
+        name: "features",
+        about: "the library builds without a warning with every set of its features",
+        in_ci: true,
+        limit_minutes: 20,
+        check: features::check,
     },
     Lane {
         name: "docs",
@@ -61,6 +70,13 @@ pub(crate) const ALL: &[Lane] = &[
         in_ci: true,
         limit_minutes: 10,
         check: fields::check,
+    },
+    Lane {
+        name: "collector",
+        about: "a real OpenTelemetry Collector, built from its Go modules, takes the same items",
+        in_ci: true,
+        limit_minutes: 15,
+        check: collector::check,
     },
     Lane {
         name: "deny",
