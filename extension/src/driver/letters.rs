@@ -40,11 +40,12 @@ impl Letters {
 
     pub(super) fn prepare(&mut self, letter: &DeadLetter) {
         let began = Instant::now();
-        let Ok(lines) = dead_letter::lines(self.environment, letter) else {
-            return; // It is tried again when it has to be printed, and counted if it fails then.
-        };
-        let line_bytes = lines.iter().map(String::len).sum();
-        self.finished.insert(letter.batch, lines);
+        // A failure is tried again when it has to be printed, and counted if it fails then.
+        let lines = dead_letter::lines(self.environment, letter).ok();
+        let line_bytes = lines.iter().flatten().map(String::len).sum();
+        if let Some(lines) = lines {
+            self.finished.insert(letter.batch, lines);
+        }
         self.prepared.push_back(Event::DeadLetterPrepared {
             batch: letter.batch,
             line_bytes,
