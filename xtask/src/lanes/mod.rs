@@ -1,6 +1,7 @@
 //! The list of lanes, cheap ones first; each check is in a file of its own kind.
 
 mod cargo;
+mod collector;
 mod demo;
 mod deny;
 mod fields;
@@ -61,6 +62,13 @@ pub(crate) const ALL: &[Lane] = &[
         in_ci: true,
         limit_minutes: 10,
         check: fields::check,
+    },
+    Lane {
+        name: "collector",
+        about: "a real OpenTelemetry Collector, built from its Go modules, takes the same items",
+        in_ci: true,
+        limit_minutes: 15,
+        check: collector::check,
     },
     Lane {
         name: "deny",
