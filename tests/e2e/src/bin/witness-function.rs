@@ -111,7 +111,7 @@ async fn finish(then: Then, order: u32, telemetry: &Telemetry) -> Result<Value, 
     match then {
         Then::Ok => {
             let stats = telemetry.stats();
-            let dropped: u64 = stats.dropped.iter().map(|(_, items)| *items).sum();
+            let dropped: u64 = stats.dropped.values().sum();
             Ok(json!({ "order": order, "ended": stats.ended, "written": stats.written, "dropped": dropped }))
         }
         Then::Error => Err("the order is out of stock".into()),
