@@ -11,7 +11,7 @@ pub const LINK_CREDIT_BYTES_MIN: u64 = 2 * (lambda_flush_proto::limits::FRAME_BY
 /// Grants smaller than this wait until they are worth a frame.
 pub const GRANT_BYTES_MIN: u64 = 16 << 10;
 /// Hand-off links at a time; a further one is closed at once.
-pub const LINKS_MAX: usize = 64;
+pub const LINKS_MAX: usize = 16;
 /// Function processes remembered for the summary.
 pub const PROCESSES_MAX: usize = 64;
 /// Bytes of replies that may wait for a function that does not read; then its link is closed.
@@ -23,6 +23,8 @@ pub const LINK_READ_BYTES: usize = 64 << 10;
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// So many small batches that are waiting are put together.
 pub const MERGE_BATCHES_MIN: usize = 8;
+/// A batch with so many resources and scopes is closed, whatever its size.
+pub const BATCH_GROUPS_MAX: usize = 256;
 /// Export requests at a time.
 pub const EXPORTS_IN_FLIGHT_MAX: usize = 4;
 /// What is read of a backend's answer.

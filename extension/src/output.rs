@@ -18,11 +18,8 @@ pub struct Output {
     queue: Option<SyncSender<Job>>,
 }
 
-#[derive(Debug)]
-struct Job {
-    lines: Vec<String>,
-    written: Option<oneshot::Sender<bool>>,
-}
+/// Blocks of lines, each with the way to say whether it went out whole.
+type Job = Vec<(Vec<String>, Option<oneshot::Sender<bool>>)>;
 
 #[derive(Serialize)]
 struct NoticeLine<'a> {
@@ -52,15 +49,22 @@ impl Output {
         };
         let line = NoticeLine { lambda_flush: "notice", level, message: &notice.message };
         if let Ok(line) = serde_json::to_string(&line) {
-            self.send(Job { lines: vec![line], written: None });
+            self.send(vec![(vec![line], None)]);
         }
     }
 
-    /// Prints lines; the answer says whether they went out whole. It may never come if the pipe is stalled.
+    /// Prints blocks of lines; each answer says whether that block went out whole. Answers may never come if the
+    /// pipe is stalled. All blocks take one place in the queue, however many they are.
     #[must_use]
-    pub fn confirmed(&self, lines: Vec<String>) -> oneshot::Receiver<bool> {
-        let (written, confirmed) = oneshot::channel();
-        self.send(Job { lines, written: Some(written) });
+    pub fn confirmed(&self, blocks: Vec<Vec<String>>) -> Vec<oneshot::Receiver<bool>> {
+        let mut job = Vec::new();
+        let mut confirmed = Vec::new();
+        for lines in blocks {
+            let (written, confirm) = oneshot::channel();
+            job.push((lines, Some(written)));
+            confirmed.push(confirm);
+        }
+        self.send(job);
         confirmed
     }
 
@@ -74,9 +78,9 @@ impl Output {
 }
 
 fn write_jobs(jobs: &Receiver<Job>) {
-    for job in jobs {
-        let written = write_lines(&job.lines).is_ok();
-        if let Some(confirm) = job.written {
+    for (lines, confirm) in jobs.iter().flatten() {
+        let written = write_lines(&lines).is_ok();
+        if let Some(confirm) = confirm {
             // Nobody waits any longer: the deadline came first.
             let _unheard = confirm.send(written);
         }

@@ -25,3 +25,19 @@ fn message(panic: &(dyn Any + Send)) -> String {
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("without a message"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_its_message_wherever_the_future_was() {
+        assert_eq!(caught(async { 7 }).await, Ok(7));
+        let late = async {
+            tokio::task::yield_now().await;
+            panic!("number {}", 7);
+        };
+        assert_eq!(caught::<_>(late).await, Err::<(), _>("panic: number 7".to_owned()));
+        assert_eq!(caught(async { panic!("plain") }).await, Err::<(), _>("panic: plain".to_owned()));
+    }
+}

@@ -97,6 +97,24 @@ fn our_own_receiver_is_no_backend() {
 }
 
 #[test]
+fn what_would_be_misread_or_ignored_is_a_fault() {
+    for endpoint in ["http://backend/?token=x", "http://user:pass@backend"] {
+        let (config, faults) = config(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", endpoint)]);
+        assert!(
+            !config.flush.export && faults[0].message.contains("LAMBDA_FLUSH_OTLP_HEADERS"),
+            "{faults:?}"
+        );
+        assert!(!format!("{faults:?}").contains("pass") && !format!("{faults:?}").contains("token=x"));
+    }
+    let (_, faults) = config(&[
+        ("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://backend"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=b"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ]);
+    assert_eq!(faults.len(), 2, "{faults:?}");
+}
+
+#[test]
 fn the_buffer_follows_the_functions_memory() {
     for (memory, bytes) in [("128", 8 << 20), ("10240", 16 << 20), ("nonsense", 16 << 20)] {
         let (config, _) = config(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)]);

@@ -36,7 +36,9 @@ impl fmt::Display for FlushError {
 impl std::error::Error for FlushError {}
 
 /// Why [`crate::Telemetry::run`] did not start: there is no Lambda around this process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// `Debug` is the same text as `Display`: it is what an error that leaves `main` is printed with.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotInLambda {
     /// The variables that Lambda sets and that are missing or unreadable here.
@@ -50,6 +52,12 @@ impl fmt::Display for NotInLambda {
             f,
             "this is not an AWS Lambda environment: {variables} not set; run it under an emulator or call the handler"
         )
+    }
+}
+
+impl fmt::Debug for NotInLambda {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -3,13 +3,10 @@
 //! A scope is encoded once per process and named once per connection, before the first item that refers to it.
 
 use bytes::Bytes;
-use lambda_flush_proto::limits::{LINK_SCOPES_MAX, SCOPE_BYTES_MAX};
+use lambda_flush_proto::limits::{LINK_SCOPES_BYTES_MAX, LINK_SCOPES_MAX, SCOPE_BYTES_MAX};
 use opentelemetry::InstrumentationScope;
 
 use crate::encode;
-
-/// All encoded scopes together. They stay for the life of the process.
-pub(crate) const SCOPES_BYTES_MAX: usize = 512 << 10;
 
 /// See the module's description. Ids are 1, 2, 3, …
 #[derive(Debug, Default)]
@@ -51,8 +48,9 @@ impl Scopes {
 
     fn add(&mut self, scope: &InstrumentationScope) -> Option<usize> {
         let encoded: Bytes = encode::scope(scope).into();
-        let bytes = self.bytes + encoded.len();
-        let fits = encoded.len() <= SCOPE_BYTES_MAX && bytes <= SCOPES_BYTES_MAX;
+        let url_bytes = scope.schema_url().map_or(0, str::len);
+        let bytes = self.bytes + encoded.len() + url_bytes;
+        let fits = encoded.len() <= SCOPE_BYTES_MAX && bytes <= LINK_SCOPES_BYTES_MAX;
         if !fits || self.known.len() >= LINK_SCOPES_MAX {
             return None;
         }

@@ -14,8 +14,8 @@ use prost::Message;
 use crate::error::WireError;
 use crate::frame::{self, Head};
 use crate::limits::{
-    COUNTERS_REASONS_MAX, FRAME_HEADER_BYTES, LINK_SCOPES_MAX, NAME_BYTES_MAX, REASON_BYTES_MAX,
-    RESOURCE_BYTES_MAX, SCOPE_BYTES_MAX,
+    COUNTERS_REASONS_MAX, FRAME_HEADER_BYTES, LINK_HELLOS_MAX, LINK_SCOPES_BYTES_MAX, LINK_SCOPES_MAX,
+    NAME_BYTES_MAX, REASON_BYTES_MAX, RESOURCE_BYTES_MAX, SCOPE_BYTES_MAX,
 };
 use crate::version::Versions;
 use crate::wire::{
@@ -84,7 +84,9 @@ pub struct ExtensionLink {
     versions: Versions,
     version: Option<u32>,
     inbound: BytesMut,
+    hellos: usize,
     scopes: usize,
+    scope_bytes: usize,
     received_bytes: u64,
     credit_bytes: u64,
 }
@@ -103,7 +105,9 @@ impl ExtensionLink {
             versions,
             version: None,
             inbound: BytesMut::new(),
+            hellos: 0,
             scopes: 0,
+            scope_bytes: 0,
             received_bytes: 0,
             credit_bytes: 0,
         }
@@ -173,6 +177,10 @@ impl ExtensionLink {
             return Err(WireError::Limit { name: "RESOURCE_BYTES_MAX" });
         }
         within(&[&hello.resource_schema_url])?;
+        self.hellos += 1;
+        if self.hellos > LINK_HELLOS_MAX {
+            return Err(WireError::Limit { name: "LINK_HELLOS_MAX" });
+        }
         let theirs = Versions { min: hello.version_min, max: hello.version };
         self.version = self.versions.agree(theirs);
         if self.version.is_none() {
@@ -190,6 +198,10 @@ impl ExtensionLink {
             return Err(WireError::Limit { name: "SCOPE_BYTES_MAX" });
         }
         within(&[&scope.schema_url])?;
+        self.scope_bytes += scope.scope.len() + scope.schema_url.len();
+        if self.scope_bytes > LINK_SCOPES_BYTES_MAX {
+            return Err(WireError::Limit { name: "LINK_SCOPES_BYTES_MAX" });
+        }
         Ok(Received::Scope(scope))
     }
 

@@ -16,6 +16,12 @@ pub const LINK_SCOPES_MAX: usize = 1024;
 /// An encoded instrumentation scope.
 pub const SCOPE_BYTES_MAX: usize = 16 << 10;
 
+/// All scopes that one link names, with their schema URLs.
+pub const LINK_SCOPES_BYTES_MAX: usize = 192 << 10;
+
+/// How often a link may say `Hello`: once, and again after each restore.
+pub const LINK_HELLOS_MAX: usize = 16;
+
 /// An encoded resource.
 pub const RESOURCE_BYTES_MAX: usize = 64 << 10;
 

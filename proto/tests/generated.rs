@@ -18,6 +18,7 @@ fn committed_code_equals_a_rebuild() {
         .compile_fds(descriptors)
         .expect("prost generates");
     let rebuilt = std::fs::read_to_string(out.join("lambda_flush.handoff.v1.rs")).expect("generated file");
+    std::fs::remove_dir_all(&out).expect("clean up");
     let committed = root.join("src/generated.rs");
     if std::env::var_os("UPDATE_GENERATED").is_some() {
         std::fs::write(&committed, &rebuilt).expect("write generated.rs");

@@ -65,6 +65,9 @@ fn backend(variable: &str, text: &str, faults: &mut Vec<Fault>) -> Option<Uri> {
     let Ok(uri) = text.parse::<Uri>() else {
         return fault("is not a URL; expected http://host:port");
     };
+    if uri.query().is_some() || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return fault("has a query or credentials in it; put credentials into LAMBDA_FLUSH_OTLP_HEADERS");
+    }
     match (uri.scheme_str(), uri.authority()) {
         (Some("https"), Some(_)) => {
             fault("has the scheme https, which this version does not speak yet: use an http:// endpoint")

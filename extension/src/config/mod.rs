@@ -17,7 +17,7 @@ pub use table::{TABLE, Variable, markdown};
 
 /// Where variables come from; a test's map or the process's environment.
 pub trait Source {
-    /// The value of one variable; empty counts as unset.
+    /// The value of one variable. Readers take an empty one as unset.
     fn var(&self, name: &str) -> Option<String>;
 }
 

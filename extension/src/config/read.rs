@@ -24,6 +24,7 @@ pub fn read(source: &dyn Source) -> (Config, Vec<Fault>) {
         .and_then(|text| text.trim().parse::<u64>().ok())
         .unwrap_or(MEMORY_MB_PER_CORE);
     protocol(source, &mut faults);
+    unread(source, &mut faults);
     let endpoints = endpoint::read(source, &mut faults);
     let flush = FlushConfig {
         strategy: strategy(source, &mut faults),
@@ -136,6 +137,21 @@ fn protocol(source: &dyn Source, faults: &mut Vec<Fault>) {
             name,
             "is not http/protobuf, the only protocol of this version; that is used".to_owned(),
         );
+    }
+}
+
+/// Standard variables that would change what is sent, and that this version does not read.
+fn unread(source: &dyn Source, faults: &mut Vec<Fault>) {
+    let per_signal = |what: &str| {
+        ["TRACES", "METRICS", "LOGS"].map(|signal| format!("OTEL_EXPORTER_OTLP_{signal}_{what}")).to_vec()
+    };
+    let mut names = ["HEADERS", "PROTOCOL", "TIMEOUT", "COMPRESSION"].map(per_signal).concat();
+    names.push("OTEL_EXPORTER_OTLP_COMPRESSION".to_owned());
+    names.push("OTEL_EXPORTER_OTLP_CERTIFICATE".to_owned());
+    for name in names {
+        if first(source, &[&name]).is_some() {
+            fault(faults, &name, "is not read by this version".to_owned());
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use lambda_flush_proto::splice::{field, field_header, field_len};
 
 use super::Signal;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_GROUPS_MAX};
 
 const REQUEST_RESOURCES: u32 = 1;
 const RESOURCE: u32 = 1;
@@ -46,6 +47,8 @@ pub struct OpenBatch {
     requests: BytesMut,
     items: u64,
     credit_bytes: u64,
+    /// Resources and scopes, each once.
+    described_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -90,7 +93,14 @@ impl OpenBatch {
     /// Empty.
     #[must_use]
     pub fn new(signal: Signal) -> Self {
-        Self { signal, groups: Vec::new(), requests: BytesMut::new(), items: 0, credit_bytes: 0 }
+        Self {
+            signal,
+            groups: Vec::new(),
+            requests: BytesMut::new(),
+            items: 0,
+            credit_bytes: 0,
+            described_bytes: 0,
+        }
     }
 
     /// Adds one encoded item.
@@ -102,6 +112,11 @@ impl OpenBatch {
         let buffer = match group {
             Some(group) => &mut group.items,
             None => {
+                let known = |group: &Group| Arc::ptr_eq(&group.origin.resource, &origin.resource);
+                if !self.groups.iter().any(known) {
+                    self.described_bytes += origin.resource.bytes.len();
+                }
+                self.described_bytes += origin.scope.bytes.len();
                 self.groups.push(Group { origin: origin.clone(), items: BytesMut::new() });
                 let Some(group) = self.groups.last_mut() else { return };
                 &mut group.items
@@ -129,10 +144,18 @@ impl OpenBatch {
         self.credit_bytes
     }
 
-    /// Bytes gathered.
+    /// Bytes gathered, with the resources and scopes that will stand around them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.groups.iter().map(|group| group.items.len()).sum::<usize>() + self.requests.len()
+        self.groups.iter().map(|group| group.items.len()).sum::<usize>()
+            + self.described_bytes
+            + self.requests.len()
+    }
+
+    /// Whether it has to be closed.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.groups.len() >= BATCH_GROUPS_MAX || self.len() >= BATCH_BYTES_MAX
     }
 
     /// Whether there is nothing in it.

@@ -245,7 +245,7 @@ impl Flusher {
         self.hold.begin();
         self.phase = Phase::Invoking(Invocation { request_id, deadline, began: now });
         // Nobody may be there to hold `/next` for, but memory has to be freed some time.
-        if self.pressed() {
+        if self.pressed() && !self.config.billed_max.is_zero() {
             self.overlap(now);
         }
     }

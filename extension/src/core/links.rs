@@ -26,8 +26,6 @@ pub struct Link {
     /// Announces its invocations in time; a link that missed once is not waited for.
     timely: bool,
     invocation: Option<(RequestId, String)>,
-    /// Whether the last counters cover everything that came on this link.
-    tail_known: bool,
 }
 
 /// What a function process told us of itself, for the summary.
@@ -64,7 +62,6 @@ impl Links {
             last_received: now,
             timely: true,
             invocation: None,
-            tail_known: true,
         };
         self.links.insert(id, link);
     }
@@ -72,11 +69,9 @@ impl Links {
     /// A link ended, perhaps `torn` in the middle of an item.
     pub fn close(&mut self, id: LinkId, torn: bool) {
         let Some(link) = self.links.remove(&id) else { return };
-        if link.tail_known && !torn {
-            return;
-        }
+        let in_invocation = link.invocation.is_some();
         if let Some(process) = self.process_of(link.process) {
-            process.unknown_tail = true;
+            process.unknown_tail = torn || in_invocation || !process.covered();
         }
     }
 
@@ -130,9 +125,7 @@ impl Links {
 
     /// Counters came on a link; `last` if they cover everything the function has recorded.
     pub fn counters(&mut self, id: LinkId, counters: Counters) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        link.tail_known = counters.buffered == 0;
-        let nonce = link.process;
+        let Some(nonce) = self.links.get(&id).map(|link| link.process) else { return };
         if let Some(process) = self.process_of(nonce) {
             process.counters = counters;
             process.unknown_tail = false;
@@ -179,14 +172,26 @@ impl Links {
     }
 }
 
+impl Process {
+    /// Whether the last counters account for everything that came: what they called buffered has come since, and
+    /// nothing that they do not know.
+    fn covered(&self) -> bool {
+        let dropped: u64 = self.counters.dropped.values().sum();
+        self.accepted.saturating_add(dropped) == self.counters.ended
+    }
+}
+
 impl Link {
     /// A `Hello`: the resource of everything that follows. Scopes stay.
     pub fn hello(&mut self, hello: &Hello) {
         self.process = Some(hello.process);
-        self.resource = Arc::new(Described {
-            bytes: Bytes::copy_from_slice(&hello.resource),
-            schema_url: hello.resource_schema_url.clone(),
-        });
+        // The same resource stays the same one, so that items before and after stand together.
+        if self.resource.bytes != hello.resource || self.resource.schema_url != hello.resource_schema_url {
+            self.resource = Arc::new(Described {
+                bytes: Bytes::copy_from_slice(&hello.resource),
+                schema_url: hello.resource_schema_url.clone(),
+            });
+        }
     }
 
     /// A scope gets its name. The bytes are copied, so that they do not keep the read buffer alive.
@@ -204,7 +209,6 @@ impl Link {
     /// An item came that used `credit_bytes`.
     pub fn item(&mut self, credit_bytes: u64) {
         self.used(credit_bytes);
-        self.tail_known = false;
     }
 
     /// The function used `credit_bytes` of its credit.
@@ -222,7 +226,6 @@ impl Link {
     /// An invocation began in the function.
     pub fn invocation_started(&mut self, request_id: RequestId, attempt: String) {
         self.invocation = Some((request_id, attempt));
-        self.tail_known = false;
     }
 
     /// An invocation ended in the function: this link keeps its word.

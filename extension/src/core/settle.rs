@@ -152,20 +152,20 @@ impl Flusher {
             Outcome::Partial { rejected, message } => {
                 self.trips.succeeded(now.ran_since(since));
                 let rejected = rejected.min(items);
-                self.notice(
-                    Level::Warn,
-                    format!("the backend rejected {rejected} of {items} items: {message}"),
-                );
+                self.notice_once("partial", Level::Warn, || {
+                    format!(
+                        "the backend rejected {rejected} of {items} items, and may reject more: {message}"
+                    )
+                });
                 self.settle_batch(id, |ledger| {
                     ledger.exported += items - rejected;
                     ledger.rejected += rejected;
                 });
             }
             Outcome::Rejected { message } => {
-                self.notice(
-                    Level::Error,
-                    format!("the backend rejected a batch of {items} items: {message}"),
-                );
+                self.notice_once("rejected", Level::Error, || {
+                    format!("the backend rejected a batch of {items} items, and may reject more: {message}")
+                });
                 self.settle_batch(id, |ledger| ledger.rejected += items);
             }
             Outcome::Retry { after, maybe_sent, message } => {

@@ -119,7 +119,7 @@ impl Flusher {
         let deadline = if left.is_zero() {
             now.wall + EXIT_RESERVE
         } else {
-            ending.deadline.saturating_sub(EXIT_RESERVE / 5).max(now.wall + left / 2)
+            ending.deadline.saturating_sub(EXIT_RESERVE / 2).max(now.wall + left / 2)
         };
         ending.writing = Some(deadline + ending.deadline.saturating_sub(deadline) / 2);
         let mut batches: Vec<DeadLetter> = Vec::new();

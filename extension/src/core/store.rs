@@ -85,8 +85,7 @@ impl Store {
         for (of, open) in &mut self.open {
             if *of == signal {
                 push(open);
-                full =
-                    (open.len() >= BATCH_BYTES_MAX).then(|| std::mem::replace(open, OpenBatch::new(signal)));
+                full = open.is_full().then(|| std::mem::replace(open, OpenBatch::new(signal)));
                 break;
             }
         }
@@ -117,12 +116,14 @@ impl Store {
     /// Puts small held batches of a signal together, if there are at least `batches_min` of them: many short
     /// invocations are not as many requests. What may have been sent stays apart, and so does what has to wait.
     pub fn merge(&mut self, now: Moment, batches_min: usize) {
-        for signal in [Signal::Traces, Signal::Logs, Signal::Metrics] {
+        let signals = [Signal::Traces, Signal::Logs, Signal::Metrics];
+        for (signal, sent) in signals.into_iter().flat_map(|signal| [(signal, false), (signal, true)]) {
             let small = |batch: &Batch| {
                 batch.closed.signal == signal
                     && batch.closed.body.len() < BATCH_BYTES_MAX
                     && batch.place == Place::Held
-                    && batch.may_be_billed()
+                    && (batch.sent_unknown > 0) == sent
+                    && !batch.refused
                     && batch.lines == Lines::None
                     && now.reached(batch.not_before)
             };
@@ -142,8 +143,10 @@ impl Store {
         let id = BatchId(self.next_id);
         self.next_id += 1;
         let attempts = group.iter().map(|batch| batch.attempts).max().unwrap_or(0);
+        let sent_unknown = group.iter().map(|batch| batch.sent_unknown).max().unwrap_or(0);
         let merged = if group.len() == 1 { group.pop() } else { None };
-        let batch = merged.unwrap_or_else(|| Batch { attempts, ..Batch::held(Closed::concat(&group)) });
+        let batch =
+            merged.unwrap_or_else(|| Batch { attempts, sent_unknown, ..Batch::held(Closed::concat(&group)) });
         self.batches.insert(id, batch);
     }
 

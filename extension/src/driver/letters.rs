@@ -40,11 +40,12 @@ impl Letters {
 
     pub(super) fn prepare(&mut self, letter: &DeadLetter) {
         let began = Instant::now();
-        let Ok(lines) = dead_letter::lines(self.environment, letter) else {
-            return; // It is tried again when it has to be printed, and counted if it fails then.
-        };
-        let line_bytes = lines.iter().map(String::len).sum();
-        self.finished.insert(letter.batch, lines);
+        // A failure is tried again when it has to be printed, and counted if it fails then.
+        let lines = dead_letter::lines(self.environment, letter).ok();
+        let line_bytes = lines.iter().flatten().map(String::len).sum();
+        if let Some(lines) = lines {
+            self.finished.insert(letter.batch, lines);
+        }
         self.prepared.push_back(Event::DeadLetterPrepared {
             batch: letter.batch,
             line_bytes,
@@ -58,21 +59,25 @@ impl Letters {
 
     /// Prints what can be printed by the deadline; [`Self::next`] tells how it went.
     pub(super) fn write(&mut self, batches: Vec<DeadLetter>, deadline: Wall) {
-        let mut pending = Vec::new();
+        let (mut ids, mut blocks) = (Vec::new(), Vec::new());
         let mut failed = Vec::new();
         for letter in batches {
             let finished = self.finished.remove(&letter.batch);
             let in_time = !self.clock.now().reached(deadline);
             let lines = finished.or_else(|| dead_letter::lines(self.environment, &letter).ok());
             match lines.filter(|_| in_time) {
-                Some(lines) => pending.push((letter.batch, self.output.confirmed(lines))),
+                Some(lines) => {
+                    ids.push(letter.batch);
+                    blocks.push(lines);
+                }
                 None => failed.push(letter.batch),
             }
         }
+        let pending = self.output.confirmed(blocks);
         let clock = self.clock;
         self.printing.spawn(async move {
             let mut written = Vec::new();
-            for (batch, confirmed) in pending {
+            for (batch, confirmed) in ids.into_iter().zip(pending) {
                 let left = clock.now().until(deadline);
                 match tokio::time::timeout(left, confirmed).await {
                     Ok(Ok(true)) => written.push(batch),

@@ -2,6 +2,8 @@
 
 mod exports;
 mod letters;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -175,9 +177,11 @@ impl Driver {
     async fn print_summary(&self, reason: &str, deadline: Duration) {
         let spare = self.clock.now().until(deadline);
         let spare_ms = u64::try_from(spare.as_millis()).unwrap_or(u64::MAX);
-        let printed = self.output.confirmed(vec![summary::line(&self.core, reason, spare_ms)]);
+        let printed = self.output.confirmed(vec![vec![summary::line(&self.core, reason, spare_ms)]]);
         // A stalled pipe takes no summary; the exit must not wait for it.
-        let _stalled = tokio::time::timeout(SUMMARY_WAIT, printed).await;
+        for printed in printed {
+            let _stalled = tokio::time::timeout(SUMMARY_WAIT.min(spare / 2), printed).await;
+        }
     }
 
     /// Whether the core is parked: for tests of the wiring.

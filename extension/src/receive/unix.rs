@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener as StdListener, UnixStream as StdStream};
 use std::path::Path;
 
@@ -34,7 +34,8 @@ pub fn bind(address: &SocketAddress) -> io::Result<UnixListener> {
 fn bind_path(path: &Path) -> io::Result<StdListener> {
     let listener = match StdListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => match StdStream::connect(path) {
-            Err(stale) if stale.kind() == ErrorKind::ConnectionRefused => {
+            // A file that is no socket refuses connections too, and is somebody's.
+            Err(stale) if stale.kind() == ErrorKind::ConnectionRefused && is_socket(path) => {
                 std::fs::remove_file(path)?;
                 StdListener::bind(path)?
             }
@@ -44,6 +45,10 @@ fn bind_path(path: &Path) -> io::Result<StdListener> {
     };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
 }
 
 /// Accepts links for ever and runs each in a task of its own.

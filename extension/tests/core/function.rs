@@ -143,6 +143,13 @@ impl Function {
         self.write(&frame.expect("small"));
     }
 
+    /// As [`Self::done`], with counters that know of `more` items which are still in the buffer.
+    pub fn done_with(&mut self, request_id: &str, attempt: &str, more: u64) {
+        let counters = Counters { ended: self.ended + more, buffered: more, ..self.counters() };
+        let frame = self.link.invocation_done(request_id, attempt, Status::Ok, counters);
+        self.write(&frame.expect("small"));
+    }
+
     pub fn goodbye(&mut self) {
         let frame = self.link.goodbye(self.counters()).expect("small");
         self.write(&frame);

@@ -1,10 +1,11 @@
 //! SHUTDOWN: everything held is exported or dead-lettered, and the extension is gone before its deadline (promise P3).
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use lambda_flush_e2e::{Ended, Rig};
-use lambda_testkit::{SandboxBuilder, Script, ShutdownReason, Status};
+use lambda_flush_e2e::{Ended, Rig, rig};
+use lambda_testkit::{Backend, Sandbox, SandboxBuilder, Script, ShutdownReason, Status, artifacts};
 
 const SPANS: usize = 2_000;
 
@@ -64,6 +65,50 @@ async fn a_backend_that_heals_during_shutdown_gets_everything() {
     let ended = rig.end(ShutdownReason::Spindown, false).await.expect("an end");
     demand_in_time(&ended);
     assert_eq!((ended.witnessed_at_backend(), ended.witnessed_dead()), (SPANS, 0));
+}
+
+/// Each invocation's batch was reset after its body: it may have been sent, so it stays apart from the others.
+#[tokio::test]
+async fn hundreds_of_batches_are_all_dead_lettered() {
+    let rig = Rig::start(|builder| builder).await.expect("an environment");
+    rig.backend.set(Script::ResetAfterBody);
+    for _ in 0..400 {
+        assert_eq!(rig.sandbox.invoke(r#"{"spans":5}"#).await.status, Status::Ok);
+    }
+    let ended = rig.end(ShutdownReason::Spindown, false).await.expect("an end");
+    demand_in_time(&ended);
+    assert_eq!(ended.witnessed_dead(), 2_000);
+}
+
+/// The platform's log pipe is full and nobody reads it: nothing can be printed, and the exit is in time all the same.
+#[tokio::test]
+async fn a_stalled_stdout_does_not_keep_the_extension() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = dir.path().join("lambda-flush-extension");
+    let (fifo, real) = (dir.path().join("stdout"), rig::extension().expect("the extension"));
+    let text = format!(
+        "#!/bin/sh\nmkfifo {fifo}\nexec 3<>{fifo}\nexec {real} >&3\n",
+        fifo = fifo.display(),
+        real = real.display()
+    );
+    std::fs::write(&script, text).expect("a script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let backend = Backend::start().expect("a backend");
+    backend.set(Script::status(503));
+    let sandbox = Sandbox::builder()
+        .function(artifacts::bin("lambda-flush-e2e", "witness-function").expect("the function"))
+        .extension(script)
+        .env("PATH", "/usr/bin:/bin")
+        .env("LAMBDA_FLUSH_OTLP_ENDPOINT", backend.endpoint())
+        .timeout(Duration::from_secs(20))
+        .start()
+        .await
+        .expect("an environment");
+    let outcome = sandbox.invoke(r#"{"spans":20000,"attributes":20}"#).await;
+    assert_eq!(outcome.status, Status::Ok);
+    let report = sandbox.shutdown(ShutdownReason::Spindown).await;
+    let extension = &report.extensions[0];
+    assert!(extension.seen_shutdown && !extension.killed, "{extension:?}");
 }
 
 #[tokio::test]

@@ -151,3 +151,20 @@ fn an_old_link_may_be_read_after_the_new_one() {
     story.shutdown(2_000).run(Duration::from_secs(1).as_millis().try_into().unwrap());
     story.accounted();
 }
+
+#[test]
+fn what_the_last_counters_called_buffered_may_come_after_them() {
+    let mut story = Story::usual();
+    story.invoke("r1").started("r1").spans(3);
+    // Two items did not fit: the counters say so, and then they come all the same.
+    story.driver.functions[0].done_with("r1", "1", 2);
+    story.driver.read_all();
+    story.run(200).spans(2).eof(0);
+    assert!(!story.driver.core.processes()[0].unknown_tail, "all five are here");
+    let mut story = Story::usual();
+    story.invoke("r1").started("r1").spans(3);
+    story.driver.functions[0].done_with("r1", "1", 2);
+    story.driver.read_all();
+    story.run(200).spans(1).eof(0);
+    assert!(story.driver.core.processes()[0].unknown_tail, "one is missing");
+}

@@ -40,6 +40,9 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
+    if function.is_none() && (event.is_some() || endpoint.is_some()) {
+        return Err("--event and --endpoint go with --function".into());
+    }
     options.own = function.map(|function| Own { function, event, endpoint });
     Ok(Some(options))
 }

@@ -1,0 +1,78 @@
+//! The driver after a panic: invocations pass, and what was held has an account.
+
+use std::time::Duration;
+
+use lambda_flush_proto::wire::Hello;
+use lambda_flush_proto::{Received, Signal, extension_link};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Driver, Inputs};
+use crate::clock::Clock;
+use crate::config::{Endpoints, Headers};
+use crate::core::{DropReason, Event, FlushConfig, Flusher, LinkId, RequestId, Strategy};
+use crate::export::http::Exporter;
+use crate::lambda::lifecycle::Lifecycle;
+use crate::output::Output;
+
+fn driver() -> Driver {
+    let config = FlushConfig {
+        strategy: Strategy::End,
+        billed_max: Duration::from_millis(100),
+        export_timeout: Duration::from_secs(1),
+        buffer_bytes_max: 4 << 20,
+        export: false,
+        dead_letter: true,
+        dead_letter_rate: 1 << 20,
+    };
+    let exporter = Exporter::new(Endpoints::default(), Headers::default());
+    Driver::new(Clock::start(), Flusher::new(config), exporter, Output::default())
+}
+
+/// A function that said hello and handed over one span.
+fn one_span_held(driver: &mut Driver) {
+    let link = LinkId(1);
+    let item = extension_link::ReceivedItem {
+        seq: 1,
+        signal: Signal::Traces,
+        content: extension_link::Content::Item { scope_id: 1 },
+        bytes: b"\x0a\x00".as_slice().into(),
+        items: 1,
+        credit_bytes: 20,
+    };
+    let messages = vec![Received::Hello(Hello { process: 7, ..Hello::default() }), Received::Item(item)];
+    for event in [Event::Registered, Event::LinkOpened(link), Event::LinkReceived(link, messages)] {
+        driver.core.handle(driver.clock.now(), event);
+    }
+}
+
+#[tokio::test]
+async fn after_a_panic_invocations_pass_and_what_was_held_is_counted() {
+    let mut driver = driver();
+    one_span_held(&mut driver);
+    let (held_back, released) = oneshot::channel();
+    driver.call_next = Some(held_back);
+    let (events, lifecycle) = mpsc::channel(1);
+    let (_links, links) = mpsc::channel(1);
+    let mut inputs = Inputs { lifecycle, links };
+    let platform = async {
+        released.await.expect_err("the invocation of the panic is let go");
+        let deadline = driver_deadline();
+        for event in [
+            Event::Invoke { request_id: RequestId("r2".into()), deadline },
+            Event::Shutdown { reason: "spindown".into(), deadline },
+        ] {
+            let (call_next, passed) = oneshot::channel();
+            events.send(Lifecycle { event, call_next: Some(call_next) }).await.expect("the driver listens");
+            passed.await.expect_err("nothing is held back");
+        }
+    };
+    tokio::join!(driver.limp("panic: injected", &mut inputs), platform);
+    let ledger = driver.core.ledger();
+    assert_eq!(ledger.accepted, 1);
+    assert_eq!(ledger.dropped.get(&DropReason::Panic), Some(&1));
+    assert!(driver.core.balances());
+}
+
+fn driver_deadline() -> Duration {
+    Clock::start().now().wall + Duration::from_secs(2)
+}
