@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) generation: u64,
     pub(super) thread: Thread,
     pub(super) pid: Pid,
-    /// How many items had ended at the last [`Direct::finish`].
+    /// How many items had ended at the last [`super::Direct::finish`].
     pub(super) last_finish: Option<u64>,
     /// No more items are taken.
     pub(super) finished: bool,

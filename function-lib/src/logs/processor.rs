@@ -51,8 +51,7 @@ impl LogProcessor for HandoffLogProcessor {
 
 /// A record's target takes the place of its logger's name (`opentelemetry-proto` does the same).
 fn renamed(scope: &InstrumentationScope, target: Cow<'static, str>) -> InstrumentationScope {
-    let mut renamed =
-        InstrumentationScope::builder(target).with_attributes(scope.attributes().cloned());
+    let mut renamed = InstrumentationScope::builder(target).with_attributes(scope.attributes().cloned());
     if let Some(version) = scope.version() {
         renamed = renamed.with_version(version.to_owned());
     }
