@@ -1,5 +1,5 @@
 //! Logs of a real function: on its stdout and at the backend, with the ids of the span they happened in.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
+#![expect(clippy::expect_used, reason = "a test")]
 
 use std::time::Duration;
 
