@@ -1,4 +1,5 @@
-//! What the library adds to a span and to an invocation, beside the same with a processor that does nothing.
+//! What the library adds to a span and to an invocation, beside the same with a processor and a metric reader that do
+//! nothing.
 //!
 //! `cargo bench -p lambda-flush`; medians, in nanoseconds, of rounds that alternate within one run. The reader is a
 //! thread of this process that grants credit as it reads. Without `--bench` a few rounds show that it works.
@@ -8,16 +9,21 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::pin::pin;
+use std::sync::Weak;
 use std::task::{Context as Task, Waker};
 use std::time::{Duration, Instant};
 
+use lambda_flush::opentelemetry::metrics::{Counter, MeterProvider};
 use lambda_flush::opentelemetry::trace::{Span as _, Tracer, TracerProvider};
 use lambda_flush::opentelemetry::{Context, KeyValue};
 use lambda_flush::{Error, KernelIdGenerator, LambdaEvent, Telemetry, service_fn};
 use lambda_flush_proto::{ExtensionLink, Received};
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::reader::MetricReader;
+use opentelemetry_sdk::metrics::{InstrumentKind, Pipeline, SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use tower::{Layer, Service};
@@ -25,6 +31,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 const SPANS_PER_ROUND: u32 = 100;
 const CHILDREN: u32 = 20;
+const COUNTERS: u32 = 10;
 
 #[derive(Debug)]
 struct Nothing;
@@ -42,6 +49,26 @@ impl SpanProcessor for Nothing {
     }
 }
 
+/// A reader that never reads.
+#[derive(Debug)]
+struct Unread;
+
+impl MetricReader for Unread {
+    fn register_pipeline(&self, _pipeline: Weak<Pipeline>) {}
+    fn collect(&self, _metrics: &mut ResourceMetrics) -> OTelSdkResult {
+        Ok(())
+    }
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+    fn temporality(&self, _kind: InstrumentKind) -> Temporality {
+        Temporality::Delta
+    }
+}
+
 fn main() {
     let rounds = if std::env::args().any(|arg| arg == "--bench") { 2_000 } else { 20 };
     let address = format!("@lambda-flush-bench/{}", std::process::id());
@@ -54,10 +81,11 @@ fn main() {
         .with_span_processor(Nothing)
         .with_id_generator(KernelIdGenerator)
         .build();
-    let ours = telemetry(&address, false);
+    let ours = telemetry(&address, &[]);
     let providers = [&sdk, &ids, ours.tracer_provider()].map(|provider| provider.tracer("bench"));
     let spans = medians(
         rounds,
+        || drained(&ours),
         [0, 1, 2].map(|index| {
             let tracer = &providers[index];
             move || (0..SPANS_PER_ROUND).for_each(|_| span(tracer))
@@ -69,10 +97,22 @@ fn main() {
     );
     println!("  added {:.0} ns, ratio {:.2}", with_us - noop, with_us / noop);
 
-    let off = telemetry(&address, true);
-    let invocations = medians(rounds / 4, [&off, &ours].map(|telemetry| move || invocation(telemetry)));
-    let [noop, with_us] = invocations.map(|nanos| nanos / 1_000.0);
-    println!("invocation of {} spans, us:  no-op {noop:.1}   ours {with_us:.1}", CHILDREN + 1);
+    let off = telemetry(&address, &[("OTEL_SDK_DISABLED", "true")]);
+    let unmeasured = telemetry(&address, &[("OTEL_METRICS_EXPORTER", "none")]);
+    let unread = counters(&SdkMeterProvider::builder().with_reader(Unread).build());
+    let (nowhere, read) = (counters(unmeasured.meter_provider()), counters(ours.meter_provider()));
+    let invocations = medians(
+        rounds / 4,
+        || [&ours, &unmeasured].map(drained),
+        [(&off, &unread), (&unmeasured, &nowhere), (&ours, &read)]
+            .map(|(telemetry, counters)| move || invocation(telemetry, counters)),
+    );
+    let [noop, without_metrics, with_us] = invocations.map(|nanos| nanos / 1_000.0);
+    println!(
+        "invocation of {} spans and {COUNTERS} counters, us:  no-op {noop:.1}   ours without metrics \
+         {without_metrics:.1}   ours {with_us:.1}",
+        CHILDREN + 1
+    );
     println!("  added {:.1} us, ratio {:.2}", with_us - noop, with_us / noop);
     let stats = ours.stats();
     println!(
@@ -81,13 +121,21 @@ fn main() {
     );
 }
 
-fn telemetry(address: &str, disabled: bool) -> Telemetry {
-    let disabled_text = disabled.to_string();
-    let variables = [("LAMBDA_FLUSH_SOCKET", address), ("OTEL_SDK_DISABLED", &disabled_text)];
-    let source: HashMap<_, _> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+fn telemetry(address: &str, variables: &[(&str, &str)]) -> Telemetry {
+    let all = [("LAMBDA_FLUSH_SOCKET", address)].into_iter().chain(variables.iter().copied());
+    let source: HashMap<_, _> = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let disabled = source.contains_key("OTEL_SDK_DISABLED");
     let builder = Telemetry::builder().source(source).install_global(false);
     let builder = if disabled { builder.with_span_processor(Nothing) } else { builder };
     builder.init().unwrap()
+}
+
+/// Waits, outside of what is timed, until the reader has caught up.
+fn drained(telemetry: &Telemetry) {
+    let until = Instant::now() + Duration::from_secs(1);
+    while telemetry.buffered() > 0 && Instant::now() < until {
+        std::thread::yield_now();
+    }
 }
 
 fn span(tracer: &SdkTracer) {
@@ -99,14 +147,21 @@ fn span(tracer: &SdkTracer) {
     span.end();
 }
 
-/// Layer, handler wrapper, and children by the OpenTelemetry API, all of it ready at once.
-fn invocation(telemetry: &Telemetry) {
+fn counters(provider: &impl MeterProvider) -> Vec<Counter<u64>> {
+    let meter = provider.meter("bench");
+    (0..COUNTERS).map(|number| meter.u64_counter(format!("orders.{number}")).build()).collect()
+}
+
+/// Layer, handler wrapper, children by the OpenTelemetry API, and counters, all of it ready at once.
+fn invocation(telemetry: &Telemetry, counters: &[Counter<u64>]) {
     let subscriber = tracing_subscriber::registry().with(telemetry.tracing_layer());
     let tracer = telemetry.tracer_provider().tracer("bench");
     tracing::subscriber::with_default(subscriber, || {
         let tracer = &tracer;
         let handler = service_fn(move |_: LambdaEvent<()>| async move {
             (0..CHILDREN).for_each(|_| span(tracer));
+            let route = [KeyValue::new("http.route", "/orders/{id}"), KeyValue::new("status", 200)];
+            counters.iter().for_each(|counter| counter.add(1, &route));
             Ok::<(), Error>(())
         });
         let mut traced = telemetry.handler(handler);
@@ -125,11 +180,16 @@ fn invocation(telemetry: &Telemetry) {
     });
 }
 
-/// The median time of each, in nanoseconds.
-fn medians<const N: usize>(rounds: usize, mut work: [impl FnMut(); N]) -> [f64; N] {
+/// The median time of each, in nanoseconds, after `settle`.
+fn medians<const N: usize, S>(
+    rounds: usize,
+    settle: impl Fn() -> S,
+    mut work: [impl FnMut(); N],
+) -> [f64; N] {
     let mut times = [const { Vec::new() }; N];
     for round in 0..rounds + rounds / 10 {
         for (work, times) in work.iter_mut().zip(&mut times) {
+            settle();
             let start = Instant::now();
             work();
             if round >= rounds / 10 {
@@ -144,7 +204,12 @@ fn medians<const N: usize>(rounds: usize, mut work: [impl FnMut(); N]) -> [f64; 
 }
 
 fn serve(listener: &UnixListener) {
-    let (mut stream, _) = listener.accept().unwrap();
+    for stream in listener.incoming() {
+        std::thread::spawn(move || read(stream.unwrap()));
+    }
+}
+
+fn read(mut stream: UnixStream) {
     let mut link = ExtensionLink::default();
     let mut buffer = vec![0; 256 << 10];
     while let Ok(len) = stream.read(&mut buffer) {

@@ -6,25 +6,28 @@ use std::sync::Arc;
 
 use lambda_flush_proto::limits::RESOURCE_BYTES_MAX;
 use opentelemetry::KeyValue;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanProcessor, TracerProviderBuilder};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 
 use crate::Error;
+use crate::alone::{self, LocalEnd};
 use crate::carrier::Target;
 use crate::config::{Config, Environment, Source};
 use crate::counters::DropReason;
 use crate::handoff::Handoff;
 use crate::id_generator::KernelIdGenerator;
+use crate::logs;
+use crate::metrics;
 use crate::notice::{self, Level};
+use crate::parent::Parents;
 use crate::processor::HandoffProcessor;
 use crate::resource;
 use crate::socket::{Address, ConnectError};
 use crate::telemetry::Telemetry;
 
-/// Where Lambda puts the extension of our layer.
-const EXTENSION_PATH: &str = "/opt/extensions/lambda-flush-extension";
+/// The extension of our layer.
+const EXTENSION_NAME: &str = "lambda-flush-extension";
 
 /// See [`Telemetry::builder`].
 ///
@@ -43,6 +46,7 @@ pub struct Builder {
     attributes: Vec<KeyValue>,
     processors: Vec<AddProcessor>,
     install_global: bool,
+    pub(crate) metrics: metrics::Setup,
 }
 
 type AddProcessor = Box<dyn FnOnce(TracerProviderBuilder) -> TracerProviderBuilder>;
@@ -54,6 +58,7 @@ impl Default for Builder {
             attributes: Vec::new(),
             processors: Vec::new(),
             install_global: true,
+            metrics: metrics::Setup::default(),
         }
     }
 }
@@ -87,8 +92,8 @@ impl Builder {
         self
     }
 
-    /// Whether the tracer provider, the W3C propagator and a `tracing` subscriber become the process's own. On
-    /// unless said otherwise.
+    /// Whether the providers, the propagators and a `tracing` subscriber with spans, logs and JSON lines on stdout
+    /// become the process's own. On unless said otherwise.
     pub fn install_global(self, install_global: bool) -> Self {
         Self { install_global, ..self }
     }
@@ -111,15 +116,30 @@ impl Builder {
         }
         let target = config.address.clone().filter(|_| !config.disabled).map(|address| Target {
             address,
-            resource: resource.bytes,
-            resource_schema_url: resource.schema_url,
+            resource: resource.bytes.clone(),
+            resource_schema_url: resource.schema_url.clone(),
         });
         let (handoff, connected) = Handoff::open(target);
-        if let Some((level, message)) =
-            problem(&config, connected, handoff.shut_reason(), Path::new(EXTENSION_PATH))
-        {
-            notice::print(level, &message);
+        let alone = handoff.shut_reason().is_some();
+        if alone {
+            alone::ask_for_sigterm(&*self.source);
         }
+        let direct = Some(&resource).filter(|_| alone && !config.disabled);
+        let direct = direct.and_then(|resource| alone::export_directly(&*self.source, resource, &handoff));
+        let extension = alone::extensions(&*self.source).join(EXTENSION_NAME);
+        if let Some((level, message)) = problem(&config, connected, handoff.shut_reason(), &extension) {
+            match direct {
+                // A run outside Lambda, as it was asked for.
+                Some(_) if config.address.is_none() => {}
+                Some(to) => notice::print(level, &format!("{message}; telemetry goes directly to {to}")),
+                None => notice::print(level, &format!("{message}; telemetry is counted and dropped")),
+            }
+        }
+        if self.source.var("AWS_LAMBDA_RUNTIME_API").is_some() {
+            catch_sigterm(&handoff);
+        }
+        let metrics = self.metrics.build(&config, &resource, &handoff);
+        let logs = logs::Otlp::new(&config, &resource.resource, &handoff);
         let started = Arc::default();
         let mut providers = SdkTracerProvider::builder()
             .with_resource(resource.resource)
@@ -129,22 +149,47 @@ impl Builder {
                 providers.with_span_processor(HandoffProcessor::new(handoff.clone(), Arc::clone(&started)));
         }
         providers = self.processors.into_iter().fold(providers, |providers, add| add(providers));
-        let telemetry = Telemetry::new(providers.build(), handoff, started, config.filter, config.disabled);
+        let end = Arc::new(LocalEnd::new(&handoff));
+        let telemetry = Telemetry {
+            provider: providers.build(),
+            handoff,
+            started,
+            metrics,
+            logs,
+            parents: Parents::new(&config.propagation),
+            filter: config.filter,
+            stdout_filter: config.stdout_filter,
+            disabled: config.disabled,
+            _end: end,
+        };
         if self.install_global {
+            opentelemetry::global::set_text_map_propagator(config.propagation.propagator());
             install(&telemetry);
         }
         Ok(telemetry)
     }
 }
 
+/// Hooks are there for the function, with or without telemetry.
+fn catch_sigterm(handoff: &Handoff) {
+    if let Err(error) = handoff.catch_sigterm() {
+        let message = format!("SIGTERM can't be caught ({error}): hooks will not run, and the last items may be lost");
+        notice::print(Level::Warn, &message);
+    }
+}
+
 fn install(telemetry: &Telemetry) {
     telemetry.make_global();
     opentelemetry::global::set_tracer_provider(telemetry.tracer_provider().clone());
-    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-    let subscriber = Registry::default().with(telemetry.tracing_layer());
+    telemetry.metrics.install();
+    let subscriber = Registry::default()
+        .with(telemetry.tracing_layer())
+        .with(telemetry.stdout_layer())
+        .with(telemetry.logs.layer());
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         let message = "a tracing subscriber is installed already and stays; \
-                       add telemetry.tracing_layer() to it, or no tracing span becomes a span";
+                       add telemetry.tracing_layer(), stdout_layer() and logs_layer() to it, \
+                       or nothing from tracing becomes telemetry";
         notice::print(Level::Warn, message);
     }
 }
@@ -160,14 +205,14 @@ fn problem(
         return None;
     }
     let Some(address) = &config.address else {
-        let message = "AWS_LAMBDA_RUNTIME_API is not set: not in Lambda; spans are counted and dropped";
+        let message = "AWS_LAMBDA_RUNTIME_API is not set: not in Lambda";
         return Some((Level::Warn, message.to_owned()));
     };
     match (connected, shut) {
         (Err(error), _) => Some(unreachable(address, error, extension)),
         (Ok(()), Some(DropReason::VersionRefused)) => {
-            let message = "the extension speaks other versions of the hand-off protocol than this library; \
-                           spans are counted and dropped: update the older one of the two";
+            let message = "the extension speaks other versions of the hand-off protocol than this library: \
+                           update the older one of the two";
             Some((Level::Error, message.to_owned()))
         }
         (Ok(()), _) => None,
@@ -178,12 +223,12 @@ fn unreachable(address: &Address, error: ConnectError, extension: &Path) -> (Lev
     if extension.exists() {
         let extension = extension.display();
         let message = format!(
-            "{extension} is there but {address} can't be reached ({error}): it is broken; spans are counted and dropped"
+            "{extension} is there but {address} can't be reached ({error}): it is broken"
         );
         (Level::Error, message)
     } else {
         let message = format!(
-            "no lambda-flush extension at {address} ({error}); spans are counted and dropped: add its layer"
+            "no lambda-flush extension at {address} ({error}): add its layer"
         );
         (Level::Warn, message)
     }

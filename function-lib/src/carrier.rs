@@ -165,6 +165,23 @@ impl Carrier {
         self.pump();
     }
 
+    /// Hands over a whole OTLP export request of `items` items.
+    pub(crate) fn payload(&mut self, signal: Signal, items: u32, request: Bytes) {
+        if let Some(reason) = self.shut {
+            return self.outbox.refuse(reason, u64::from(items));
+        }
+        match self.link.payload(signal, items, request) {
+            Ok(frame) => {
+                let seq = frame.seq;
+                if self.outbox.push_item(frame) {
+                    self.queued_seq = seq;
+                }
+            }
+            Err(_) => self.outbox.refuse(DropReason::TooLarge, u64::from(items)),
+        }
+        self.pump();
+    }
+
     pub(crate) fn invocation_started(&mut self, started: InvocationStarted) {
         self.receive();
         self.reconnect();
@@ -179,13 +196,31 @@ impl Carrier {
         self.pump();
     }
 
-    /// The last frame of the link; what ends later is dropped for `shut_down`.
-    pub(crate) fn goodbye(&mut self) {
+    /// Ends the link in good order, until `until` at the latest. What waits to be written, and what ends later, is
+    /// dropped for `shut_down`; the link's last frame says so.
+    pub(crate) fn leave(&mut self, until: Instant) {
+        if self.shut.is_some() {
+            return;
+        }
+        self.pump();
+        self.outbox.give_up_whole(DropReason::ShutDown);
+        self.write_until(until);
         let counters = self.outbox.counters().to_wire(self.outbox.buffered());
         self.control(self.link.goodbye(counters));
-        self.pump();
-        if self.shut.is_none() {
-            self.shut(DropReason::ShutDown);
+        self.write_until(until);
+        self.shut(DropReason::ShutDown);
+    }
+
+    /// Writes what is queued, waiting for room.
+    fn write_until(&mut self, until: Instant) {
+        loop {
+            self.pump();
+            let watch = self.watch();
+            let left = until.saturating_duration_since(Instant::now());
+            if !watch.for_room || left.is_zero() {
+                return;
+            }
+            socket::wait(None, watch.socket.as_deref(), true, Some(left));
         }
     }
 
@@ -307,6 +342,11 @@ impl Carrier {
 
     pub(crate) fn buffered(&self) -> u64 {
         self.outbox.buffered()
+    }
+
+    /// Whether what can wait elsewhere may come now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.has_room()
     }
 
     /// Why nothing can be handed over any more, if so.

@@ -7,6 +7,8 @@ use percent_encoding::percent_decode_str;
 use tracing_subscriber::filter::Targets;
 
 use crate::filter;
+use crate::metrics;
+use crate::propagation::Propagation;
 use crate::socket::{ADDRESS_BYTES_MAX, Address};
 
 /// The first part of the abstract socket's name; `AWS_LAMBDA_RUNTIME_API` follows.
@@ -70,10 +72,19 @@ pub(crate) struct Config {
     pub(crate) resource_attributes: Vec<(String, String)>,
     /// `RUST_LOG`: which tracing spans and events become telemetry.
     pub(crate) filter: Targets,
+    /// `LAMBDA_FLUSH_STDOUT`, `AWS_LAMBDA_LOG_LEVEL`, `RUST_LOG`: which tracing events are printed.
+    pub(crate) stdout_filter: Targets,
+    /// `OTEL_LOGS_EXPORTER`: whether events become OTLP log records.
+    #[cfg_attr(not(feature = "logs"), expect(dead_code, reason = "read all the same, to tell faults"))]
+    pub(crate) otlp_logs: bool,
+    /// `OTEL_PROPAGATORS`
+    pub(crate) propagation: Propagation,
     /// `LAMBDA_FLUSH_SOCKET`, else derived from `AWS_LAMBDA_RUNTIME_API`; `None` outside Lambda.
     pub(crate) address: Option<Address>,
     /// What Lambda says about the function.
     pub(crate) function: Function,
+    /// `OTEL_METRICS_EXPORTER` and the temporality.
+    pub(crate) metrics: metrics::Preferences,
 }
 
 /// What Lambda's reserved variables say about the function.
@@ -96,25 +107,29 @@ impl Config {
             service_name: reader.text("OTEL_SERVICE_NAME"),
             resource_attributes: reader.resource_attributes(),
             filter: reader.filter(),
+            stdout_filter: reader.stdout_filter(),
+            otlp_logs: reader.otlp_logs(),
+            propagation: reader.propagation(),
             address: reader.address(),
             function: reader.function(),
+            metrics: metrics::Preferences::read(&mut reader),
         };
         (config, reader.faults)
     }
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     source: &'a dyn Source,
     faults: Vec<Fault>,
 }
 
 impl Reader<'_> {
     /// An empty value means the same as none (OpenTelemetry's rule).
-    fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.source.var(name).filter(|value| !value.is_empty())
     }
 
-    fn fault(&mut self, name: &'static str, problem: String) {
+    pub(crate) fn fault(&mut self, name: &'static str, problem: String) {
         self.faults.push(Fault { name, problem });
     }
 
@@ -150,6 +165,49 @@ impl Reader<'_> {
             self.fault(NAME, format!("{problem}; INFO is used (no span or field directives here)"));
             filter::default_targets()
         })
+    }
+
+    fn stdout_filter(&mut self) -> Targets {
+        const STDOUT: &str = "LAMBDA_FLUSH_STDOUT";
+        const LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+        match self.text(STDOUT).as_deref() {
+            Some("off") => return Targets::new(),
+            Some("json") | None => {}
+            Some(other) => {
+                self.fault(STDOUT, format!("{other:?} is neither json nor off; json is used"));
+            }
+        }
+        let level = self.text(LEVEL);
+        let least = level.as_deref().and_then(filter::lambda_level);
+        if let (Some(level), None) = (&level, least) {
+            self.fault(LEVEL, format!("{level:?} is no level; it is left out"));
+        }
+        // What is wrong with the directives has been told.
+        filter::stdout_targets(&self.text("RUST_LOG").unwrap_or_default(), least)
+    }
+
+    fn otlp_logs(&mut self) -> bool {
+        const NAME: &str = "OTEL_LOGS_EXPORTER";
+        match self.text(NAME).as_deref() {
+            Some("none") => false,
+            Some("otlp") | None => true,
+            Some(other) => {
+                self.fault(NAME, format!("{other:?} is neither otlp nor none; otlp is used"));
+                true
+            }
+        }
+    }
+
+    fn propagation(&mut self) -> Propagation {
+        const NAME: &str = "OTEL_PROPAGATORS";
+        let (list, sampler) = (self.text(NAME), self.text("OTEL_TRACES_SAMPLER"));
+        let (propagation, unknown) = Propagation::read(list.as_deref(), sampler.as_deref());
+        if !unknown.is_empty() {
+            let unknown = unknown.join(", ");
+            let known = "tracecontext, baggage, xray, xray-lambda and none";
+            self.fault(NAME, format!("{unknown}: not known here ({known} are)"));
+        }
+        propagation
     }
 
     fn address(&mut self) -> Option<Address> {
@@ -229,6 +287,10 @@ mod tests {
             ("OTEL_SERVICE_NAME", "shop"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=1,broken"),
             ("RUST_LOG", "[span{field=1}]=info=="),
+            ("LAMBDA_FLUSH_STDOUT", "text"),
+            ("AWS_LAMBDA_LOG_LEVEL", "LOUD"),
+            ("OTEL_LOGS_EXPORTER", "console"),
+            ("OTEL_PROPAGATORS", "b3,tracecontext,jaeger"),
             ("LAMBDA_FLUSH_SOCKET", &long),
             ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "plenty"),
@@ -238,6 +300,10 @@ mod tests {
             "OTEL_SDK_DISABLED",
             "OTEL_RESOURCE_ATTRIBUTES",
             "RUST_LOG",
+            "LAMBDA_FLUSH_STDOUT",
+            "AWS_LAMBDA_LOG_LEVEL",
+            "OTEL_LOGS_EXPORTER",
+            "OTEL_PROPAGATORS",
             "LAMBDA_FLUSH_SOCKET",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
         ];

@@ -19,16 +19,19 @@ pub enum DropReason {
     TooManyScopes,
     /// It ended after the telemetry was shut down.
     ShutDown,
+    /// Direct mode only: the backend refused it for good.
+    Rejected,
 }
 
 impl DropReason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::BufferFull,
         Self::TooLarge,
         Self::NoExtension,
         Self::VersionRefused,
         Self::TooManyScopes,
         Self::ShutDown,
+        Self::Rejected,
     ];
 
     /// The name in ledgers and statistics.
@@ -41,6 +44,7 @@ impl DropReason {
             Self::VersionRefused => "version_refused",
             Self::TooManyScopes => "too_many_scopes",
             Self::ShutDown => "shut_down",
+            Self::Rejected => "rejected",
         }
     }
 }
@@ -85,7 +89,7 @@ pub struct Stats {
     pub started: u64,
     /// Items that have ended.
     pub ended: u64,
-    /// Items in the extension's custody.
+    /// Items in the extension's custody; in direct mode, in the backend's.
     pub written: u64,
     /// Items in the library's buffer.
     pub buffered: u64,
@@ -107,5 +111,6 @@ mod tests {
         assert_eq!(reasons.len(), DropReason::ALL.len());
         assert_eq!(reasons["buffer_full"], 1);
         assert_eq!(reasons["shut_down"], 6);
+        assert_eq!(reasons["rejected"], 7);
     }
 }

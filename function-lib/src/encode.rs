@@ -66,7 +66,7 @@ pub(crate) fn resource(resource: &Resource) -> Vec<u8> {
     out
 }
 
-fn pair(attribute: &KeyValue) -> (&Key, &Value) {
+pub(crate) fn pair(attribute: &KeyValue) -> (&Key, &Value) {
     (&attribute.key, &attribute.value)
 }
 
@@ -127,7 +127,7 @@ fn flags(is_remote: bool, flags: TraceFlags) -> u32 {
     HAS_IS_REMOTE | if is_remote { IS_REMOTE } else { 0 } | u32::from(flags.to_u8())
 }
 
-fn attributes<'a>(tag: u32, pairs: impl Iterator<Item = (&'a Key, &'a Value)>, out: &mut Vec<u8>) {
+pub(crate) fn attributes<'a>(tag: u32, pairs: impl Iterator<Item = (&'a Key, &'a Value)>, out: &mut Vec<u8>) {
     for (key, value) in pairs {
         let value_len = value_len(value);
         field_header(tag, text_len(1, key.as_str()) + field_len(2, value_len), out);
@@ -168,10 +168,10 @@ fn value_len(value: &Value) -> usize {
     }
 }
 
-const BOOL_LEN: usize = 2;
-const DOUBLE_LEN: usize = 9;
+pub(crate) const BOOL_LEN: usize = 2;
+pub(crate) const DOUBLE_LEN: usize = 9;
 
-fn int_len(value: i64) -> usize {
+pub(crate) fn int_len(value: i64) -> usize {
     key_len(3) + encoded_len_varint(value.cast_unsigned())
 }
 
@@ -210,32 +210,32 @@ fn array_len(array: &Array) -> usize {
     }
 }
 
-fn put_text_value(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn put_text_value(text: &str, out: &mut Vec<u8>) {
     field(1, text.as_bytes(), out);
 }
 
-fn put_varint_value(tag: u32, value: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_varint_value(tag: u32, value: u64, out: &mut Vec<u8>) {
     encode_key(tag, WireType::Varint, out);
     encode_varint(value, out);
 }
 
-fn put_double_value(value: f64, out: &mut Vec<u8>) {
+pub(crate) fn put_double_value(value: f64, out: &mut Vec<u8>) {
     encode_key(4, WireType::SixtyFourBit, out);
     out.put_f64_le(value);
 }
 
 /// A text field; proto3 leaves the empty text out.
-fn text(tag: u32, text: &str, out: &mut Vec<u8>) {
+pub(crate) fn text(tag: u32, text: &str, out: &mut Vec<u8>) {
     if !text.is_empty() {
         field(tag, text.as_bytes(), out);
     }
 }
 
-fn text_len(tag: u32, text: &str) -> usize {
+pub(crate) fn text_len(tag: u32, text: &str) -> usize {
     if text.is_empty() { 0 } else { field_len(tag, text.len()) }
 }
 
-fn fixed64(tag: u32, value: u64, out: &mut Vec<u8>) {
+pub(crate) fn fixed64(tag: u32, value: u64, out: &mut Vec<u8>) {
     if value != 0 {
         encode_key(tag, WireType::SixtyFourBit, out);
         out.put_u64_le(value);
@@ -247,7 +247,7 @@ fn fixed64_len(tag: u32, value: u64) -> usize {
 }
 
 /// A flags field, which is never zero.
-fn fixed32(tag: u32, value: u32, out: &mut Vec<u8>) {
+pub(crate) fn fixed32(tag: u32, value: u32, out: &mut Vec<u8>) {
     encode_key(tag, WireType::ThirtyTwoBit, out);
     out.put_u32_le(value);
 }
@@ -256,7 +256,7 @@ fn fixed32_len(tag: u32) -> usize {
     key_len(tag) + size_of::<u32>()
 }
 
-fn nanos(time: SystemTime) -> u64 {
+pub(crate) fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

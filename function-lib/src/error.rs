@@ -13,7 +13,9 @@ pub enum FlushError {
     Unavailable(DropReason),
     /// The connection was lost. The next invocation tries once to get it back.
     LinkLost,
-    /// The extension did not answer in time.
+    /// Direct mode only: the backend did not take everything. What is held is tried again.
+    NotExported,
+    /// The extension, in direct mode the backend, did not answer in time.
     Timeout,
     /// The library's thread, which does the waiting, could not be started.
     NoThread,
@@ -24,7 +26,8 @@ impl fmt::Display for FlushError {
         match self {
             Self::Unavailable(reason) => write!(f, "telemetry can't be handed over ({})", reason.as_str()),
             Self::LinkLost => f.write_str("the connection to the extension was lost"),
-            Self::Timeout => f.write_str("the extension did not answer in time"),
+            Self::NotExported => f.write_str("the backend did not take everything"),
+            Self::Timeout => f.write_str("there was no answer in time"),
             Self::NoThread => f.write_str("the library's thread could not be started"),
         }
     }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Task, Poll};
+use std::time::Instant;
 
 use lambda_flush_proto::wire::invocation_done::Status as DoneStatus;
 use lambda_runtime::{Diagnostic, LambdaEvent};
@@ -19,16 +20,18 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::filter::INVOCATION_TARGET;
 use crate::invocation::Invocation;
+use crate::metrics::Faas;
 
 /// Wraps a handler; see [`crate::Telemetry::handler`].
 #[derive(Debug, Clone)]
 pub struct TracedHandler<S> {
     inner: S,
+    faas: Faas,
 }
 
 impl<S> TracedHandler<S> {
-    pub(crate) fn new(inner: S) -> Self {
-        Self { inner }
+    pub(crate) fn new(inner: S, faas: Faas) -> Self {
+        Self { inner, faas }
     }
 }
 
@@ -46,8 +49,7 @@ where
     }
 
     fn call(&mut self, event: LambdaEvent<T>) -> Self::Future {
-        let mut open =
-            Open { span: open_span(&event.context), invocation: Invocation::current(), ended: false };
+        let mut open = Open::new(&event.context, self.faas.clone());
         let entered = open.span.clone().entered();
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(event))) {
             Ok(inner) => {
@@ -64,9 +66,7 @@ where
 }
 
 /// OpenTelemetry's semantic conventions for a Lambda invocation.
-fn open_span(context: &lambda_runtime::Context) -> Span {
-    static COLD: AtomicBool = AtomicBool::new(true);
-    let coldstart = COLD.swap(false, Ordering::Relaxed);
+fn open_span(context: &lambda_runtime::Context, coldstart: bool) -> Span {
     let arn = Arn(&context.invoked_function_arn);
     let span = tracing::info_span!(
         target: INVOCATION_TARGET,
@@ -166,6 +166,8 @@ impl<F> Drop for TracedFuture<F> {
 struct Open {
     span: Span,
     invocation: Option<Arc<Invocation>>,
+    faas: Faas,
+    since: Instant,
     ended: bool,
 }
 
@@ -177,6 +179,16 @@ enum Ending<'a> {
 }
 
 impl Open {
+    fn new(context: &lambda_runtime::Context, faas: Faas) -> Self {
+        static COLD: AtomicBool = AtomicBool::new(true);
+        let coldstart = COLD.swap(false, Ordering::Relaxed);
+        if coldstart {
+            faas.cold_start();
+        }
+        let (span, invocation) = (open_span(context, coldstart), Invocation::current());
+        Self { span, invocation, faas, since: Instant::now(), ended: false }
+    }
+
     /// Ends the OpenTelemetry span itself: the tracing span lives on as long as any child does, for instance in a
     /// task the handler has spawned, and may outlive the environment.
     fn end(&mut self, ending: &Ending<'_>) {
@@ -206,13 +218,14 @@ impl Open {
             span.set_status(Status::error("cancelled"));
         }
         span.end();
+        self.faas.ended(matches!(ending, Ending::Success), self.since.elapsed());
         if let Some(invocation) = &self.invocation {
             invocation.ended(status);
         }
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")
 }

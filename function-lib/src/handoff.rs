@@ -1,22 +1,29 @@
-//! The hand-off to the extension: the one lock, the thread's bell, and what every thread may ask for.
+//! The hand-off to the extension: what every thread may ask for.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use lambda_flush_proto::wire::{InvocationStarted, invocation_done::Status};
-use rustix::process::{Pid, getpid};
 
-use crate::carrier::{Carrier, Item, Target, Watch};
+use crate::carrier::{Carrier, Item, Target};
+#[cfg(feature = "metrics")]
+use crate::collect::Collect;
 use crate::counters::{DropReason, Stats};
-use crate::drainer;
+use crate::direct::Direct;
+use crate::hooks::Hooks;
 use crate::id_generator::random_u64;
-use crate::socket::{self, Bell, ConnectError};
+use crate::shared::Shared;
+use crate::socket::{self, ConnectError};
 use crate::waits::{Goal, Waiting};
 
 /// How long `init` waits for the extension's `Welcome`. Where it comes later, the first spans wait for it in the
 /// buffer.
 const WELCOME_WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// How long a goodbye may wait for room when the time for draining is used up.
+const GOODBYE_WAIT_MAX: Duration = Duration::from_millis(5);
 
 /// The hand-off. Clones share it; the last one to go ends the library's thread.
 #[derive(Debug, Clone)]
@@ -24,34 +31,6 @@ pub(crate) struct Handoff(Arc<Owner>);
 
 #[derive(Debug)]
 struct Owner(Arc<Shared>);
-
-/// What the library's thread shares with everybody else.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    buffered: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct State {
-    carrier: Carrier,
-    pid: Pid,
-    thread: Thread,
-    ending: bool,
-}
-
-/// The library's thread, which exists once something had to wait.
-#[derive(Debug)]
-enum Thread {
-    None,
-    /// It waits for `watch`, and for the bell.
-    Waiting {
-        bell: Arc<Bell>,
-        watch: Watch,
-    },
-    /// It could not be had; spans that end and invocations that end drain the buffer.
-    Unavailable,
-}
 
 impl Handoff {
     /// Connects once. Without a target nothing is ever handed over.
@@ -62,28 +41,57 @@ impl Handoff {
             Ok(()) => carrier.await_welcome(WELCOME_WAIT_MAX),
             Err(_) => carrier.shut(DropReason::NoExtension),
         }
-        let state = State { carrier, pid: getpid(), thread: Thread::None, ending: false };
-        let shared = Shared { state: Mutex::new(state), buffered: Arc::default() };
-        (Self(Arc::new(Owner(Arc::new(shared)))), connected)
+        (Self(Arc::new(Owner(Arc::new(Shared::new(carrier))))), connected)
     }
 
     /// Hands over one encoded item that has ended. Never blocks.
     pub(crate) fn item(&self, item: Item<'_>) {
-        self.0.0.with(|carrier| carrier.item(item));
+        self.0.0.item(item);
+    }
+
+    /// Sets what [`Self::collect`] collects; the first one stays.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn set_collect(&self, collect: Arc<dyn Collect>) {
+        self.0.0.set_collect(collect);
+    }
+
+    /// Collects what is not handed over item by item, and hands it over.
+    pub(crate) fn collect(&self) {
+        self.0.0.collect();
+    }
+
+    /// As [`Self::collect`], unless that may as well wait.
+    pub(crate) fn collect_with_room(&self) {
+        self.0.0.collect_with_room();
     }
 
     /// Reads what came, reconnects if need be, and says that an invocation begins.
     pub(crate) fn invocation_started(&self, started: InvocationStarted) {
-        self.0.0.with(|carrier| carrier.invocation_started(started));
+        self.0.0.invocation_started(started);
     }
 
     /// Says that an invocation has ended and its response is posted.
     pub(crate) fn invocation_done(&self, request_id: &str, attempt: &str, status: Status) {
-        self.0.0.with(|carrier| carrier.invocation_done(request_id, attempt, status));
+        self.0.0.invocation_done(request_id, attempt, status);
     }
 
-    /// If items are buffered: resolves when they are written, or after `timeout`.
+    /// From now on everything goes to `direct`; the process exits `exit_after` SIGTERM.
+    pub(crate) fn set_direct(&self, direct: Arc<dyn Direct>, exit_after: Duration) {
+        self.0.0.set_direct(direct, exit_after);
+    }
+
+    /// What takes everything where there is no extension.
+    pub(crate) fn direct(&self) -> Option<&Arc<dyn Direct>> {
+        self.0.0.direct()
+    }
+
+    /// If items are buffered: resolves when they are written, or after `timeout`. In direct mode: when they are
+    /// exported, or after the billed cap.
     pub(crate) fn room(&self, timeout: Duration) -> Option<Waiting> {
+        if let Some(direct) = self.direct() {
+            let waiting = direct.invocation_ended()?;
+            return Some(waiting).filter(|_| self.is_watched());
+        }
         let until = Instant::now() + timeout;
         let waiting = self.0.0.with(|carrier| {
             carrier.pump();
@@ -93,8 +101,18 @@ impl Handoff {
         waiting.filter(|_| self.0.0.can_wait())
     }
 
+    /// Tells the library's thread of a wait in direct mode; it ends those that are over. Whether there is one.
+    fn is_watched(&self) -> bool {
+        self.0.0.with(|_| ());
+        self.0.0.can_wait()
+    }
+
     /// Resolves when all items so far are accepted, or after `timeout`.
     pub(crate) fn accepted(&self, timeout: Duration) -> Result<Waiting, NotWaiting> {
+        if let Some(direct) = self.direct() {
+            let waiting = direct.flush(timeout).ok_or(NotWaiting::NoThread)?;
+            return if self.is_watched() { Ok(waiting) } else { Err(NotWaiting::NoThread) };
+        }
         let until = Instant::now() + timeout;
         let waiting = self.0.0.with(|carrier| {
             carrier.receive();
@@ -124,10 +142,28 @@ impl Handoff {
         }
     }
 
-    /// Drains, says goodbye, and drops whatever ends later.
+    /// Collects, drains, says goodbye, and drops whatever ends later.
     pub(crate) fn finish(&self, timeout: Duration) {
+        let until = Instant::now() + timeout;
+        self.collect();
+        if let Some(direct) = self.direct() {
+            direct.finish(until.max(Instant::now() + direct.local_finish_max()));
+            return;
+        }
         self.drain(timeout);
-        self.0.0.with(Carrier::goodbye);
+        let until = until.max(Instant::now() + GOODBYE_WAIT_MAX);
+        self.0.0.with(|carrier| carrier.leave(until));
+    }
+
+    /// From now on SIGTERM runs the hooks and ends the process, in an orderly way and in time. Only the first call
+    /// in a process counts.
+    pub(crate) fn catch_sigterm(&self) -> io::Result<()> {
+        self.0.0.catch_sigterm()
+    }
+
+    /// What runs at SIGTERM.
+    pub(crate) fn hooks(&self) -> &Hooks {
+        self.0.0.hooks()
     }
 
     /// Why nothing can be handed over any more, if so.
@@ -137,33 +173,32 @@ impl Handoff {
 
     /// The numbers so far.
     pub(crate) fn stats(&self) -> Stats {
+        if let Some(direct) = self.direct() {
+            return direct.stats();
+        }
         self.0.0.with(|carrier| carrier.stats())
     }
 
     /// Items in the buffer, without the lock.
     pub(crate) fn buffered(&self) -> u64 {
-        self.0.0.buffered.load(Ordering::Acquire)
+        self.0.0.buffered()
     }
 
     /// Where [`Self::buffered`] is kept.
     pub(crate) fn buffered_cell(&self) -> Arc<AtomicU64> {
-        self.0.0.buffered.clone()
+        self.0.0.buffered_cell()
     }
 
     /// Makes the hand-off believe it runs in a forked child.
     #[cfg(test)]
     pub(crate) fn pretend_fork(&self) {
-        self.0.0.lock().pid = Pid::INIT;
+        self.0.0.pretend_fork();
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.ending = true;
-        if let Thread::Waiting { bell, .. } = &state.thread {
-            bell.ring();
-        }
+        self.0.end();
     }
 }
 
@@ -172,95 +207,6 @@ impl Drop for Owner {
 pub(crate) enum NotWaiting {
     Shut(DropReason),
     NoThread,
-}
-
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs `f` under the lock; afterwards whoever has to know is told.
-    fn with<R>(self: &Arc<Self>, f: impl FnOnce(&mut Carrier) -> R) -> R {
-        let mut state = self.lock();
-        state.notice_fork();
-        let result = f(&mut state.carrier);
-        self.release(state);
-        result
-    }
-
-    /// Whether waits get settled: [`Self::with`] starts the thread for them, if it can be had.
-    fn can_wait(&self) -> bool {
-        !matches!(self.lock().thread, Thread::Unavailable)
-    }
-
-    fn release(self: &Arc<Self>, mut state: std::sync::MutexGuard<'_, State>) {
-        state.carrier.settle();
-        self.buffered.store(state.carrier.buffered(), Ordering::Release);
-        let wanted = state.carrier.watch();
-        if !wanted.is_idle() && state.has_thread(self) {
-            state.ring_for(&wanted);
-        }
-        let settled = state.carrier.waits.take_settled();
-        drop(state);
-        for slot in settled {
-            slot.wake();
-        }
-    }
-
-    /// What the library's thread waits for next; `None` ends it.
-    pub(crate) fn next_watch(self: &Arc<Self>) -> Option<Watch> {
-        let mut state = self.lock();
-        state.carrier.receive();
-        state.carrier.pump();
-        state.carrier.settle();
-        self.buffered.store(state.carrier.buffered(), Ordering::Release);
-        let next = state.carrier.watch();
-        if let Thread::Waiting { watch, .. } = &mut state.thread {
-            *watch = next.clone();
-        }
-        let settled = state.carrier.waits.take_settled();
-        let ending = state.ending;
-        drop(state);
-        for slot in settled {
-            slot.wake();
-        }
-        (!ending).then_some(next)
-    }
-}
-
-impl State {
-    /// A forked child has a copy of all this and of the parent's socket, and neither is its own.
-    fn notice_fork(&mut self) {
-        let pid = getpid();
-        if pid == self.pid {
-            return;
-        }
-        self.pid = pid;
-        self.thread = Thread::None;
-        self.carrier = self.carrier.forked(random_u64());
-        self.carrier.reconnect();
-    }
-
-    fn has_thread(&mut self, shared: &Arc<Shared>) -> bool {
-        if matches!(self.thread, Thread::None) {
-            self.thread = match drainer::spawn(shared) {
-                Ok(bell) => Thread::Waiting { bell, watch: Watch::default() },
-                Err(_) => Thread::Unavailable,
-            };
-        }
-        matches!(self.thread, Thread::Waiting { .. })
-    }
-
-    /// Rings unless the thread already waits for all of `wanted`.
-    fn ring_for(&mut self, wanted: &Watch) {
-        if let Thread::Waiting { bell, watch } = &mut self.thread
-            && !watch.covers(wanted)
-        {
-            bell.ring();
-            // One ring will do: the thread looks at everything when it wakes.
-            *watch = wanted.clone();
-        }
-    }
 }
 
 #[cfg(test)]

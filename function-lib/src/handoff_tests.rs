@@ -1,8 +1,9 @@
-//! A forked process owes its parent's extension nothing and has its own link.
+//! What only the inside can show: a forked process has its own link, and a process that exits ends nothing more.
 
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lambda_flush_proto::{ExtensionLink, Received, Signal};
 use opentelemetry::InstrumentationScope;
@@ -60,4 +61,24 @@ fn a_forked_child_opens_its_own_link_and_counts_anew() {
     assert_eq!((child.1, child.2.as_slice()), (1, b"child".as_slice()));
     assert!(parent.0.is_some() && child.0.is_some() && parent.0 != child.0, "{parent:?} {child:?}");
     assert_eq!(handoff.stats().ended, 1);
+}
+
+#[test]
+fn nothing_ends_between_the_last_word_and_the_exit() {
+    let (handoff, _) = Handoff::open(None);
+    let shared = handoff.0.0.clone();
+    let (ended, news) = std::sync::mpsc::channel();
+    let exit = || {
+        let handoff = handoff.clone();
+        std::thread::spawn(move || {
+            let scope = InstrumentationScope::builder("test").build();
+            handoff.item(Item { signal: Signal::Traces, scope: &scope, bytes: b"late" });
+            ended.send(()).unwrap();
+        });
+        // A process that goes on is the only way to look at one that has exited.
+        panic!("ended: {:?}", news.recv_timeout(Duration::from_millis(100)).is_ok());
+    };
+    let exited = catch_unwind(AssertUnwindSafe(|| shared.exit_with_last_word(Instant::now(), exit)));
+    let message = exited.unwrap_err().downcast::<String>().unwrap();
+    assert_eq!(*message, "ended: false");
 }

@@ -13,7 +13,7 @@ use tower::Service;
 
 use crate::handoff::Handoff;
 use crate::invocation::Invocation;
-use crate::parent;
+use crate::parent::Parents;
 use crate::waits::Waiting;
 
 /// How long the end of an invocation waits for room when items are still buffered. The response is posted by
@@ -24,11 +24,12 @@ const ROOM_WAIT_MAX: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub struct InvocationLayer {
     handoff: Handoff,
+    parents: Parents,
 }
 
 impl InvocationLayer {
-    pub(crate) fn new(handoff: Handoff) -> Self {
-        Self { handoff }
+    pub(crate) fn new(handoff: Handoff, parents: Parents) -> Self {
+        Self { handoff, parents }
     }
 }
 
@@ -36,7 +37,7 @@ impl<S> tower::Layer<S> for InvocationLayer {
     type Service = InvocationService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        InvocationService { inner, handoff: self.handoff.clone() }
+        InvocationService { inner, handoff: self.handoff.clone(), parents: self.parents.clone() }
     }
 }
 
@@ -45,6 +46,7 @@ impl<S> tower::Layer<S> for InvocationLayer {
 pub struct InvocationService<S> {
     inner: S,
     handoff: Handoff,
+    parents: Parents,
 }
 
 impl<S> Service<LambdaInvocation> for InvocationService<S>
@@ -63,7 +65,7 @@ where
         let invocation = Arc::new(Invocation::new(&event));
         self.handoff.invocation_started(invocation.started());
         // A new context: a span around `run` is not the parent of every invocation to come.
-        let cx = parent::extract(&event, &Context::new()).with_value(invocation.clone());
+        let cx = self.parents.extract(&event, &Context::new()).with_value(invocation.clone());
         let done = Done { handoff: self.handoff.clone(), invocation };
         let inner = {
             let _attached = cx.clone().attach();
@@ -106,6 +108,9 @@ where
                     let _attached = this.cx.clone().attach();
                     let Poll::Ready(result) = inner.as_mut().poll(task) else { return Poll::Pending };
                     this.step = Step::Finished;
+                    if let Some(done) = &this.done {
+                        done.handoff.collect_with_room();
+                    }
                     result
                 }
                 Step::WaitingForRoom(waiting, result) => {
@@ -137,6 +142,7 @@ impl<F, E> Drop for InvocationFuture<F, E> {
                 done.invocation.ended(Status::Cancelled);
             }
             self.step = Step::Finished;
+            done.handoff.collect_with_room();
         }
     }
 }

@@ -140,6 +140,21 @@ impl Outbox {
         self.disconnected();
     }
 
+    /// Gives up the items that wait, for `reason`, but for one that is partly on its way.
+    pub(crate) fn give_up_whole(&mut self, reason: DropReason) {
+        let torn = usize::from(matches!(self.partial, Some(Partial::Item(_))));
+        for frame in self.items.drain(torn.min(self.items.len())..) {
+            self.items_bytes -= frame.bytes.len();
+            self.buffered -= frame.items;
+            self.counters.dropped(reason, frame.items);
+        }
+    }
+
+    /// Whether less than half of the buffer is taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.items_bytes < BUFFER_BYTES_MAX / 2
+    }
+
     /// Items that wait, a torn one included.
     pub(crate) fn buffered(&self) -> u64 {
         self.buffered

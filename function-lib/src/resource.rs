@@ -49,7 +49,12 @@ fn assemble(config: &Config, extra: Vec<KeyValue>) -> Resource {
         .build()
 }
 
-/// OpenTelemetry's semantic conventions for a Lambda function's resource.
+/// OpenTelemetry's semantic conventions for a Lambda function's resource: `cloud.*`, `faas.*` and `aws.log.*`, which say
+/// that `faas.instance` is the log stream's name and `faas.max_memory` is in bytes.
+///
+/// What they have too and is not here: `cloud.account.id` and `cloud.resource_id` come with an invocation and are on its
+/// span. `service.instance.id` would have to be drawn after a snapshot is restored, at the first invocation, and the
+/// resource goes to the extension before; `faas.instance` tells environments apart.
 fn function(function: &Function) -> Vec<KeyValue> {
     let name = function.name.clone();
     let mut attributes = vec![
@@ -69,10 +74,12 @@ fn function(function: &Function) -> Vec<KeyValue> {
     text("cloud.region", &function.region);
     text("faas.version", &function.version);
     text("faas.instance", &function.log_stream);
-    if let Some(group) = function.log_group.clone() {
-        let groups = Value::Array(Array::String(vec![StringValue::from(group)]));
-        attributes.push(KeyValue::new("aws.log.group.names", groups));
-    }
+    let mut list = |key: &'static str, value: &Option<String>| {
+        let list = |value| Value::Array(Array::String(vec![StringValue::from(value)]));
+        attributes.extend(value.clone().map(|value| KeyValue::new(key, list(value))));
+    };
+    list("aws.log.group.names", &function.log_group);
+    list("aws.log.stream.names", &function.log_stream);
     if let Some(megabytes) = function.memory_mb {
         attributes.push(KeyValue::new("faas.max_memory", i64::from(megabytes) * 1024 * 1024));
     }
@@ -105,6 +112,7 @@ mod tests {
                 ("AWS_LAMBDA_FUNCTION_VERSION", "7"),
                 ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
                 ("AWS_REGION", "eu-west-1"),
+                ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/orders"),
                 ("AWS_LAMBDA_LOG_STREAM_NAME", "2026/11/22/[7]abc"),
             ]),
             Vec::new(),
@@ -116,7 +124,12 @@ mod tests {
             ("faas.max_memory", "134217728"),
             ("faas.instance", "2026/11/22/[7]abc"),
             ("cloud.region", "eu-west-1"),
+            ("cloud.provider", "aws"),
             ("cloud.platform", "aws_lambda"),
+            ("aws.log.group.names", "[\"/aws/lambda/orders\"]"),
+            ("aws.log.stream.names", "[\"2026/11/22/[7]abc\"]"),
+            ("telemetry.sdk.name", "opentelemetry"),
+            ("telemetry.distro.name", "lambda-flush"),
             ("telemetry.sdk.language", "rust"),
         ];
         for (key, text) in expected {

@@ -1,7 +1,7 @@
 //! The edge to the kernel: one Unix stream socket that never blocks, and the two ways to wait for it.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -160,11 +160,23 @@ impl Bell {
 /// Waits until `socket` is readable (or writable too, if `for_room`), `bell` rings, or `timeout` has passed.
 /// `None` waits for the other two only.
 pub(crate) fn wait(bell: Option<&Bell>, socket: Option<&Socket>, for_room: bool, timeout: Option<Duration>) {
+    wait_all(bell, socket, None, for_room, timeout);
+}
+
+/// As [`wait`], and until `signal` is readable.
+pub(crate) fn wait_all(
+    bell: Option<&Bell>,
+    socket: Option<&Socket>,
+    signal: Option<BorrowedFd<'_>>,
+    for_room: bool,
+    timeout: Option<Duration>,
+) {
     let room = if for_room { PollFlags::OUT } else { PollFlags::empty() };
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    let mut fds = Vec::with_capacity(2);
+    let mut fds = Vec::with_capacity(3);
     fds.extend(bell.map(|bell| PollFd::from_borrowed_fd(bell.0.as_fd(), PollFlags::IN)));
     fds.extend(socket.map(|socket| PollFd::from_borrowed_fd(socket.0.as_fd(), PollFlags::IN | room)));
+    fds.extend(signal.map(|signal| PollFd::from_borrowed_fd(signal, PollFlags::IN)));
     // EINTR and the like end the wait early, and every caller looks again what there is to do.
     best_effort(poll(&mut fds, timeout.as_ref()));
     if let Some(bell) = bell {

@@ -18,6 +18,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::Error;
+use crate::alone::LocalEnd;
 use crate::builder::Builder;
 use crate::config::Environment;
 use crate::config::Source as _;
@@ -27,6 +28,9 @@ use crate::handler::TracedHandler;
 use crate::handoff::{Handoff, NotWaiting};
 use crate::invocation::Invocation;
 use crate::layer::InvocationLayer;
+use crate::logs;
+use crate::metrics::Metrics;
+use crate::parent::Parents;
 use crate::processor::SHUTDOWN_DRAIN_MAX;
 use crate::waits::Outcome;
 
@@ -64,27 +68,22 @@ static BUFFERED: OnceLock<Arc<AtomicU64>> = OnceLock::new();
 /// ```
 #[derive(Debug, Clone)]
 pub struct Telemetry {
-    provider: SdkTracerProvider,
-    handoff: Handoff,
-    started: Arc<AtomicU64>,
-    filter: Targets,
-    disabled: bool,
+    pub(crate) provider: SdkTracerProvider,
+    pub(crate) handoff: Handoff,
+    pub(crate) started: Arc<AtomicU64>,
+    pub(crate) metrics: Metrics,
+    pub(crate) logs: logs::Otlp,
+    pub(crate) parents: Parents,
+    pub(crate) filter: Targets,
+    pub(crate) stdout_filter: Targets,
+    pub(crate) disabled: bool,
+    pub(crate) _end: Arc<LocalEnd>,
 }
 
 impl Telemetry {
     /// Everything [`crate::init`] does, with choices.
     pub fn builder() -> Builder {
         Builder::default()
-    }
-
-    pub(crate) fn new(
-        provider: SdkTracerProvider,
-        handoff: Handoff,
-        started: Arc<AtomicU64>,
-        filter: Targets,
-        disabled: bool,
-    ) -> Self {
-        Self { provider, handoff, started, filter, disabled }
     }
 
     pub(crate) fn make_global(&self) {
@@ -129,6 +128,7 @@ impl Telemetry {
         if !variables.is_empty() {
             return Err(NotInLambda { variables }.into());
         }
+        self.handoff.hooks().offer_runtime();
         let runtime = lambda_runtime::Runtime::new(self.handler(handler)).layer(self.layer());
         let result = runtime.run().await;
         self.handoff.finish(SHUTDOWN_DRAIN_MAX);
@@ -138,14 +138,14 @@ impl Telemetry {
     /// `handler` with a span around each invocation, which ends on success, error, panic and cancellation.
     #[must_use]
     pub fn handler<S>(&self, handler: S) -> TracedHandler<S> {
-        TracedHandler::new(handler)
+        TracedHandler::new(handler, self.metrics.faas.clone())
     }
 
     /// The layer for a `lambda_runtime::Runtime`: tells the extension when an invocation begins and, after the
     /// response has been posted, that it has ended. Add it last, so that it is the outermost.
     #[must_use]
     pub fn layer(&self) -> InvocationLayer {
-        InvocationLayer::new(self.handoff.clone())
+        InvocationLayer::new(self.handoff.clone(), self.parents.clone())
     }
 
     /// A layer for a `tracing` subscriber of your own. It has its own filter: `RUST_LOG`'s, or INFO, without the
@@ -185,6 +185,44 @@ impl Telemetry {
         &self.provider
     }
 
+    /// Runs `hook` when Lambda ends the environment (SIGTERM): to close a connection pool, to say goodbye to a broker.
+    ///
+    /// The tokio runtime this is called in polls the hook, while [`Telemetry::run`] waits for the next invocation, or
+    /// while a handler that has timed out waits for something. Hooks run concurrently, after what was buffered has
+    /// been handed over, each for at most `budget` and all for at most 220 ms; a panic costs only the hook itself. Each
+    /// is told of on stdout, in one JSON line, and as a span: done, timed out, panicked, or not polled because the runtime
+    /// was blocked. The process ends with `_exit` once all is done, after 260 ms at the latest (450 ms where there is
+    /// no extension at all): destructors do not run, and what was printed without a newline is not flushed. A SIGTERM
+    /// handler of your own is called as well, but nobody waits for it.
+    ///
+    /// Once SIGTERM has come a hook runs at once, as long as others do; later it is left out, and so is the 257th.
+    /// Outside of any runtime the one [`Telemetry::run`] is awaited in polls the hook. Outside of Lambda hooks never
+    /// run.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[derive(Clone)] struct Pool;
+    /// # impl Pool { async fn close(&self) {} }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), lambda_flush::Error> {
+    /// # let telemetry = lambda_flush::Telemetry::builder().install_global(false).init()?;
+    /// # let pool = Pool;
+    /// telemetry.on_shutdown("postgres", Duration::from_millis(100), {
+    ///     let pool = pool.clone();
+    ///     async move { pool.close().await }
+    /// });
+    /// # Ok(()) }
+    /// ```
+    pub fn on_shutdown(
+        &self,
+        name: impl Into<String>,
+        budget: Duration,
+        hook: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.handoff.hooks().add(name.into(), budget, hook);
+    }
+
     /// Waits until the extension has confirmed all items that have ended so far: until 50 ms before the deadline
     /// when awaited in an invocation, else for one second. Not needed in normal operation: what is written is
     /// already in the extension's custody, whatever becomes of this process.
@@ -195,6 +233,7 @@ impl Telemetry {
         if self.disabled {
             return Ok(());
         }
+        self.handoff.collect();
         let timeout = Invocation::current()
             .map_or(FLUSH_WAIT_MAX, |invocation| invocation.time_left().saturating_sub(FLUSH_MARGIN));
         let waiting = self.handoff.accepted(timeout).map_err(|error| match error {
@@ -204,6 +243,7 @@ impl Telemetry {
         match waiting.await {
             Outcome::Reached => Ok(()),
             Outcome::TimedOut => Err(FlushError::Timeout),
+            Outcome::LinkLost if self.handoff.direct().is_some() => Err(FlushError::NotExported),
             Outcome::LinkLost => Err(FlushError::LinkLost),
         }
     }

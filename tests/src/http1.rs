@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 /// Pause after a failed `accept`, which means that file descriptors ran out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(10);
@@ -56,6 +57,15 @@ where
     H: Fn(Request<Incoming>, Connection) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Reply, Abort>> + Send + 'static,
 {
+    serve_with(listener, None, handler).await
+}
+
+/// As [`serve`], with TLS if there is an acceptor for it.
+pub(crate) async fn serve_with<H, F>(listener: TcpListener, tls: Option<TlsAcceptor>, handler: H) -> Infallible
+where
+    H: Fn(Request<Incoming>, Connection) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<Reply, Abort>> + Send + 'static,
+{
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_RETRY).await;
@@ -63,12 +73,20 @@ where
         };
         stream.set_nodelay(true).ok();
         let handler = handler.clone();
+        let tls = tls.clone();
         tokio::spawn(async move {
             let connection = Connection::default();
-            let io = TokioIo::new(Stream { stream, reset: Arc::clone(&connection.reset) });
+            let stream = Stream { stream, reset: Arc::clone(&connection.reset) };
             let service = service_fn(move |request| handler(request, connection.clone()));
+            let server = hyper::server::conn::http1::Builder::new();
             // An error here is the peer's or the script's doing; the trace and the records tell what happened.
-            hyper::server::conn::http1::Builder::new().serve_connection(io, service).await.ok();
+            match tls {
+                None => server.serve_connection(TokioIo::new(stream), service).await.ok(),
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => server.serve_connection(TokioIo::new(stream), service).await.ok(),
+                    Err(_) => None,
+                },
+            }
         });
     }
 }

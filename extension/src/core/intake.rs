@@ -34,7 +34,12 @@ impl Flusher {
                     }
                 }
                 Received::InvocationDone(done) => self.invocation_done(id, done),
-                Received::Goodbye(counters) => self.links.counters(id, counters),
+                Received::Goodbye(counters) => {
+                    if let Some(link) = self.links.get_mut(id) {
+                        link.goodbye();
+                    }
+                    self.links.counters(id, counters);
+                }
                 Received::Barrier => self.barrier(id),
             }
         }

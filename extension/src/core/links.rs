@@ -26,6 +26,8 @@ pub struct Link {
     /// Announces its invocations in time; a link that missed once is not waited for.
     timely: bool,
     invocation: Option<(RequestId, String)>,
+    /// The function's last frame has come: its counters are final, whatever was still running.
+    left: bool,
 }
 
 /// What a function process told us of itself, for the summary.
@@ -62,6 +64,7 @@ impl Links {
             last_received: now,
             timely: true,
             invocation: None,
+            left: false,
         };
         self.links.insert(id, link);
     }
@@ -69,7 +72,7 @@ impl Links {
     /// A link ended, perhaps `torn` in the middle of an item.
     pub fn close(&mut self, id: LinkId, torn: bool) {
         let Some(link) = self.links.remove(&id) else { return };
-        let in_invocation = link.invocation.is_some();
+        let in_invocation = link.invocation.is_some() && !link.left;
         if let Some(process) = self.process_of(link.process) {
             process.unknown_tail = torn || in_invocation || !process.covered();
         }
@@ -221,6 +224,11 @@ impl Link {
     pub fn origin(&self, scope_id: u32) -> Origin {
         let scope = self.scopes.get(&scope_id).unwrap_or(&self.no_scope);
         Origin { resource: Arc::clone(&self.resource), scope: Arc::clone(scope) }
+    }
+
+    /// The function's last frame came.
+    pub fn goodbye(&mut self) {
+        self.left = true;
     }
 
     /// An invocation began in the function.

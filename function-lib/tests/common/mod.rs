@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use lambda_flush::{Builder, Telemetry};
 use lambda_flush_proto::extension_link::Content;
 use lambda_flush_proto::wire::InvocationDone;
-use lambda_flush_proto::{ExtensionLink, Received, Versions};
+use lambda_flush_proto::{ExtensionLink, Received, Signal, Versions};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
@@ -79,10 +79,16 @@ pub fn address() -> String {
     format!("@lambda-flush-test/{}/{number}", std::process::id())
 }
 
-/// A builder that knows only `address` and installs nothing globally.
+/// A builder that knows only `address`, installs nothing globally, and leaves metrics off, which would be counted.
 pub fn builder(address: &str) -> Builder {
-    let variables = [("LAMBDA_FLUSH_SOCKET", address), ("AWS_LAMBDA_FUNCTION_NAME", "orders")];
-    let source: HashMap<_, _> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    builder_with(address, &[("OTEL_METRICS_EXPORTER", "none")])
+}
+
+/// As [`builder`], with these variables and with metrics, unless one of them says otherwise.
+pub fn builder_with(address: &str, variables: &[(&str, &str)]) -> Builder {
+    let known = [("LAMBDA_FLUSH_SOCKET", address), ("AWS_LAMBDA_FUNCTION_NAME", "orders")];
+    let all = known.iter().chain(variables);
+    let source: HashMap<_, _> = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Telemetry::builder().source(source).install_global(false)
 }
 
@@ -136,8 +142,8 @@ impl FakeExtension {
 
     pub fn wait_for_spans(&self, count: usize) -> Vec<(u64, u32, Span)> {
         self.wait_for(&format!("{count} spans"), |received| {
-            let items = received.iter().filter(|message| matches!(message, Received::Item(_))).count();
-            (items >= count).then(|| spans(received))
+            // Log records and metrics come the same way.
+            Some(spans(received)).filter(|spans| spans.len() >= count)
         })
     }
 
@@ -163,8 +169,8 @@ impl Drop for FakeExtension {
 
 fn spans(received: &[Received]) -> Vec<(u64, u32, Span)> {
     let decode = |message: &Received| match message {
-        Received::Item(item) => {
-            let Content::Item { scope_id } = item.content else { panic!("not an item: {item:?}") };
+        Received::Item(item) if item.signal == Signal::Traces => {
+            let Content::Item { scope_id } = item.content else { return None };
             Some((item.seq, scope_id, Span::decode(item.bytes.clone()).unwrap()))
         }
         _ => None,

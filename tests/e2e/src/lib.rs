@@ -1,6 +1,8 @@
 //! The product on the local Lambda: what the demo and the suites share.
 
 pub mod demo;
+pub mod measured;
+pub mod proxy;
 pub mod rig;
 
 pub use rig::{Ended, Rig};

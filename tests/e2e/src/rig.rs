@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lambda_testkit::check::Summary;
-use lambda_testkit::witness::{self, WITNESS_ENV};
+use lambda_testkit::witness::{self, TALLY_ENV, WITNESS_ENV};
 use lambda_testkit::{
     Backend, Evidence, Report, Sandbox, SandboxBuilder, ShutdownReason, Verdict, artifacts, check,
 };
+
+use crate::measured::{self, Sums};
 
 /// Any error of a suite.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -20,6 +22,7 @@ pub struct Rig {
     /// The environment.
     pub sandbox: Sandbox,
     witness: PathBuf,
+    tally: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -30,6 +33,8 @@ pub struct Ended {
     pub verdict: Verdict,
     /// Everything it was drawn from.
     pub evidence: Evidence,
+    /// What the function had measured, by its own tally.
+    pub tallied: Sums,
     /// How the processes took the end.
     pub report: Report,
     /// What arrived.
@@ -54,14 +59,15 @@ impl Rig {
         setup: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
     ) -> Result<Self, Fault> {
         let dir = tempfile::tempdir()?;
-        let witness = dir.path().join("witness");
+        let (witness, tally) = (dir.path().join("witness"), dir.path().join("tally"));
         let builder = Sandbox::builder()
             .function(artifacts::bin("lambda-flush-e2e", "witness-function")?)
             .extension(extension()?)
             .function_env(WITNESS_ENV, witness.to_string_lossy())
+            .function_env(TALLY_ENV, tally.to_string_lossy())
             .env("LAMBDA_FLUSH_OTLP_ENDPOINT", backend.endpoint());
         let sandbox = setup(builder).start().await?;
-        Ok(Self { backend, sandbox, witness, _dir: dir })
+        Ok(Self { backend, sandbox, witness, tally, _dir: dir })
     }
 
     /// Waits until the witness has seen `spans` end, for `limit` at the most. Returns how many it has seen.
@@ -76,6 +82,12 @@ impl Rig {
         }
     }
 
+    /// What the function has measured so far, by its own tally.
+    #[must_use]
+    pub fn tallied(&self) -> Sums {
+        measured::tallied(&self.tally).unwrap_or_default()
+    }
+
     /// Ends the environment and weighs what is left. `killed`: the function's last process got SIGKILL.
     ///
     /// # Errors
@@ -83,9 +95,10 @@ impl Rig {
     pub async fn end(self, reason: ShutdownReason, killed: bool) -> Result<Ended, Fault> {
         let report = self.sandbox.shutdown(reason).await;
         let records = if self.witness.exists() { witness::read(&self.witness)?.records } else { Vec::new() };
+        let tallied = measured::tallied(&self.tally).unwrap_or_default();
         let lines: Vec<&str> = report.extension_stdout().collect();
         let evidence = Evidence::gather(records, &self.backend, lines.iter().copied(), killed);
-        Ok(Ended { verdict: check(&evidence), evidence, report, backend: self.backend })
+        Ok(Ended { verdict: check(&evidence), evidence, tallied, report, backend: self.backend })
     }
 }
 

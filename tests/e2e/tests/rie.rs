@@ -1,12 +1,18 @@
 //! The product under AWS's own emulator. `cargo verify --lane rie` fetches it and sets `LAMBDA_TESTKIT_RIE`.
-#![expect(clippy::expect_used, clippy::panic, reason = "all of this target is a test")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "all of this target is a test"
+)]
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lambda_flush_e2e::rig;
+use lambda_flush_e2e::measured::Sums;
+use lambda_flush_e2e::{measured, rig};
 use lambda_testkit::rie::{RieError, RieSandbox};
-use lambda_testkit::witness::{self, WITNESS_ENV};
+use lambda_testkit::witness::{self, TALLY_ENV, WITNESS_ENV};
 use lambda_testkit::{Backend, Evidence, Script, Status, Verdict, artifacts, check};
 
 const SPANS: usize = 2_000;
@@ -16,6 +22,7 @@ struct OnRie {
     sandbox: RieSandbox,
     backend: Backend,
     witness: PathBuf,
+    tally: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -27,18 +34,21 @@ async fn on_rie(strategy: &str) -> Option<OnRie> {
     };
     let dir = tempfile::tempdir().expect("a directory");
     let witness = dir.path().join("witness");
+    let tally = dir.path().join("tally");
     let backend = Backend::start().expect("a backend");
+    backend.keep_bodies(true);
     let sandbox = RieSandbox::builder(emulator)
         .function(artifacts::bin("lambda-flush-e2e", "witness-function").expect("the function"))
         .extension(rig::extension().expect("the extension"))
         .env(WITNESS_ENV, witness.to_string_lossy())
+        .env(TALLY_ENV, tally.to_string_lossy())
         .env("LAMBDA_FLUSH_OTLP_ENDPOINT", backend.endpoint())
         .env("LAMBDA_FLUSH_STRATEGY", strategy)
         .timeout(TIMEOUT)
         .start()
         .await;
     match sandbox {
-        Ok(sandbox) => Some(OnRie { sandbox, backend, witness, _dir: dir }),
+        Ok(sandbox) => Some(OnRie { sandbox, backend, witness, tally, _dir: dir }),
         Err(RieError::NotPermitted(said)) => {
             println!("lambda-testkit: skipped: {said}");
             None
@@ -53,24 +63,43 @@ impl OnRie {
         self.sandbox.invoke(event).await.expect("an answer").status
     }
 
-    async fn end(self) -> (Verdict, Evidence, Vec<String>) {
+    async fn end(self) -> Ended {
         let report = self.sandbox.shutdown().await.expect("an end");
         let records = witness::read(&self.witness).expect("a witness").records;
         let lines: Vec<String> = report.lines.into_iter().map(|line| line.text).collect();
         let evidence = Evidence::gather(records, &self.backend, lines.iter().map(String::as_str), false);
-        (check(&evidence), evidence, lines)
+        Ended {
+            verdict: check(&evidence),
+            evidence,
+            lines: lines.join("\n"),
+            tallied: measured::tallied(&self.tally).expect("a tally"),
+            delivered: measured::delivered(&self.backend),
+        }
     }
 }
 
-/// Every witnessed span is at the backend, in as many environments as `summaries`.
-async fn demand_everything(on_rie: OnRie, invocations: usize, summaries: usize) {
-    let (verdict, evidence, lines) = on_rie.end().await;
-    assert!(verdict.is_ok(), "{verdict:?}\n{}", lines.join("\n"));
+struct Ended {
+    verdict: Verdict,
+    evidence: Evidence,
+    lines: String,
+    tallied: Sums,
+    delivered: Sums,
+}
+
+/// Every witnessed span is at the backend, from as many environments as `summaries`; and so is every sum, unless the
+/// function crashed: then up to the last second's measurements died with it.
+async fn demand_everything(on_rie: OnRie, invocations: usize, summaries: usize, crashed: bool) {
+    let Ended { verdict, evidence, lines, tallied, delivered } = on_rie.end().await;
+    assert!(verdict.is_ok(), "{verdict:?}\n{lines}");
     assert_eq!(verdict.spans_ended, invocations * SPANS);
     let taken = &evidence.deliveries.answered_ok;
     assert!(evidence.witness.iter().all(|record| taken.contains_key(&record.span_id)));
-    assert_eq!(evidence.summaries.len(), summaries, "{}", lines.join("\n"));
+    assert_eq!(evidence.summaries.len(), summaries, "{lines}");
     assert_eq!(verdict.duplicates, 0);
+    assert_eq!(tallied["witness.counter"], i64::try_from(invocations * SPANS).expect("small"));
+    for (name, tallied) in tallied.iter().filter(|_| !crashed) {
+        assert_eq!(delivered.get(name), Some(tallied), "{name}: {delivered:?}");
+    }
 }
 
 #[tokio::test]
@@ -79,7 +108,7 @@ async fn two_invocations_and_the_end() {
     for _ in 0..2 {
         assert_eq!(on_rie.invoke("ok").await, Status::Ok);
     }
-    demand_everything(on_rie, 2, 1).await;
+    demand_everything(on_rie, 2, 1, false).await;
 }
 
 #[tokio::test]
@@ -89,7 +118,7 @@ async fn errors_and_panics() {
         // The emulator does not tell an error answer from a good one.
         assert_eq!(on_rie.invoke(then).await, Status::Ok, "{then}");
     }
-    demand_everything(on_rie, 2, 1).await;
+    demand_everything(on_rie, 2, 1, false).await;
 }
 
 #[tokio::test]
@@ -97,7 +126,7 @@ async fn a_timeout_and_another_invocation() {
     let Some(on_rie) = on_rie("end").await else { return };
     assert_eq!(on_rie.invoke("hang").await, Status::Timeout);
     assert_eq!(on_rie.invoke("ok").await, Status::Ok);
-    demand_everything(on_rie, 2, 2).await;
+    demand_everything(on_rie, 2, 2, false).await;
 }
 
 #[tokio::test]
@@ -105,7 +134,7 @@ async fn a_crash_and_another_invocation() {
     let Some(on_rie) = on_rie("end").await else { return };
     assert_eq!(on_rie.invoke("exit").await, Status::Crash);
     assert_eq!(on_rie.invoke("ok").await, Status::Ok);
-    demand_everything(on_rie, 2, 2).await;
+    demand_everything(on_rie, 2, 2, true).await;
 }
 
 #[tokio::test]
@@ -113,8 +142,8 @@ async fn a_backend_that_hangs_at_the_end_leaves_dead_letters() {
     let Some(on_rie) = on_rie("shutdown").await else { return };
     on_rie.backend.set(Script::Hang);
     assert_eq!(on_rie.invoke("ok").await, Status::Ok);
-    let (verdict, evidence, lines) = on_rie.end().await;
-    assert!(verdict.is_ok(), "{verdict:?}\n{}", lines.join("\n"));
+    let Ended { verdict, evidence, lines, .. } = on_rie.end().await;
+    assert!(verdict.is_ok(), "{verdict:?}\n{lines}");
     let dead: std::collections::HashSet<_> = evidence.dead_letters.spans().collect();
     assert!(
         evidence.witness.len() == SPANS

@@ -4,6 +4,7 @@ mod decode;
 mod record;
 mod script;
 mod server;
+mod tls;
 
 use std::collections::HashMap;
 use std::io;
@@ -24,6 +25,7 @@ pub struct Backend {
     _engine: Engine,
     address: SocketAddr,
     records: Arc<Records>,
+    ca_pem: Option<String>,
 }
 
 impl Backend {
@@ -32,19 +34,40 @@ impl Backend {
     /// # Errors
     /// The operating system refuses a socket or a thread.
     pub fn start() -> io::Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// Starts a healthy backend that speaks https, with a certificate authority of its own ([`Backend::ca_pem`]).
+    ///
+    /// # Errors
+    /// As [`Backend::start`], or no certificate can be made.
+    pub fn start_https() -> io::Result<Self> {
+        Self::start_with(Some(tls::Identity::new()?))
+    }
+
+    fn start_with(identity: Option<tls::Identity>) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let records = Arc::new(Records::default());
         let engine = Engine::start("testkit-backend", async {})?;
         let of_server = Arc::clone(&records);
-        drop(engine.spawn(async move { server::run(listener, of_server).await }));
-        Ok(Self { _engine: engine, address, records })
+        let (acceptor, ca_pem) = identity.map(|identity| (identity.acceptor, identity.ca_pem)).unzip();
+        drop(engine.spawn(async move { server::run(listener, acceptor, of_server).await }));
+        Ok(Self { _engine: engine, address, records, ca_pem })
     }
 
-    /// The base for `OTEL_EXPORTER_OTLP_ENDPOINT`: `http://127.0.0.1:<port>`.
+    /// The base for `OTEL_EXPORTER_OTLP_ENDPOINT`: `http://127.0.0.1:<port>`, or `https://localhost:<port>`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        match self.ca_pem {
+            None => format!("http://{}", self.address),
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+        }
+    }
+
+    /// The certificate authority behind an https backend, for `OTEL_EXPORTER_OTLP_CERTIFICATE`.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
     }
 
     /// Its address.

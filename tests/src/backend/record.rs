@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tokio::sync::watch;
@@ -61,6 +62,12 @@ impl OtlpRequest {
     pub fn traces(&self) -> Option<ExportTraceServiceRequest> {
         let body = self.body.as_ref().filter(|_| self.signal == Some(OtlpSignal::Traces))?;
         ExportTraceServiceRequest::decode(body.clone()).ok()
+    }
+
+    /// The request as metrics, if it is that and its body was kept.
+    pub fn metrics(&self) -> Option<ExportMetricsServiceRequest> {
+        let body = self.body.as_ref().filter(|_| self.signal == Some(OtlpSignal::Metrics))?;
+        ExportMetricsServiceRequest::decode(body.clone()).ok()
     }
 }
 

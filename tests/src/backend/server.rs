@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::decode::{BODY_BYTES_MAX, decompress, items};
 use super::record::{OtlpSignal, Records};
@@ -20,11 +21,11 @@ use crate::http1::{self, Abort, Connection, Reply, read_body, reply, set_header}
 
 const PROTOBUF: &str = "application/x-protobuf";
 
-pub(crate) async fn run(listener: std::net::TcpListener, records: Arc<Records>) {
+pub(crate) async fn run(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, records: Arc<Records>) {
     // Only a process without file descriptors fails here, and its test fails with the first request.
     let Ok(listener) = TcpListener::from_std(listener) else { return };
-    http1::serve(listener, move |request, connection| answer(Arc::clone(&records), request, connection))
-        .await;
+    let handler = move |request, connection| answer(Arc::clone(&records), request, connection);
+    http1::serve_with(listener, tls, handler).await;
 }
 
 async fn answer(

@@ -10,9 +10,11 @@
 //! is zero was claimed by a writer that died in between; the reader skips it.
 
 mod reader;
+mod tally;
 mod writer;
 
 pub use reader::{Contents, Record, read};
+pub use tally::{TALLY_ENV, Tally, read_tally};
 pub use writer::Witness;
 
 /// Names the witness file for the function's process.

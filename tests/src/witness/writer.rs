@@ -75,15 +75,20 @@ impl Witness {
     }
 
     fn words(&self) -> &[AtomicU64] {
-        let length = self.map.len() / WORD_BYTES;
-        // SAFETY: the mapping is `map.len()` bytes long, lives as long as `self`, is readable and writable, and starts
-        // at a page boundary, which is aligned for `AtomicU64`; `length` rounds down. Every access in this process and
-        // in others is atomic or, by readers, of a file whose writers are dead, and any bit pattern is a valid u64. The
-        // file is never made shorter by the testkit.
-        #[expect(unsafe_code, reason = "memory shared through a file has no safe view in std")]
-        unsafe {
-            std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), length)
-        }
+        words(&self.map)
+    }
+}
+
+/// A file that is mapped, as words.
+pub(super) fn words(map: &MmapRaw) -> &[AtomicU64] {
+    let length = map.len() / WORD_BYTES;
+    // SAFETY: the mapping is `map.len()` bytes long, lives as long as `map`, is readable and writable, and starts
+    // at a page boundary, which is aligned for `AtomicU64`; `length` rounds down. Every access in this process and
+    // in others is atomic or, by readers, of words that are whole, and any bit pattern is a valid u64. The file is
+    // never made shorter by the testkit.
+    #[expect(unsafe_code, reason = "memory shared through a file has no safe view in std")]
+    unsafe {
+        std::slice::from_raw_parts(map.as_ptr().cast::<AtomicU64>(), length)
     }
 }
 

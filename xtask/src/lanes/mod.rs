@@ -4,6 +4,7 @@ mod cargo;
 mod collector;
 mod demo;
 mod deny;
+mod features;
 mod fields;
 mod fuzz;
 mod rie;
@@ -27,6 +28,13 @@ pub(crate) const ALL: &[Lane] = &[
         in_ci: true,
         limit_minutes: 20,
         check: cargo::clippy,
+    },
+    Lane {
+        name: "features",
+        about: "the library builds without a warning with every set of its features",
+        in_ci: true,
+        limit_minutes: 20,
+        check: features::check,
     },
     Lane {
         name: "docs",

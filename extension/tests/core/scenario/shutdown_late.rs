@@ -131,6 +131,15 @@ fn torn_frames_and_goodbyes() {
 }
 
 #[test]
+fn goodbye_is_final_in_the_middle_of_an_invocation_too() {
+    let mut story = Story::usual();
+    story.invoke("r1").started("r1").spans(3);
+    story.driver.functions[0].goodbye();
+    story.eof(0);
+    assert!(!story.driver.core.processes()[0].unknown_tail, "its counters cover everything");
+}
+
+#[test]
 fn an_old_link_may_be_read_after_the_new_one() {
     let mut story = Story::usual();
     story.driver.reads_at_once = false;

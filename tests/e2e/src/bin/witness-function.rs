@@ -1,8 +1,10 @@
 //! A function that ends spans as its event asks, and notes each one in the witness file after `end()` has returned.
+//! With each span it measures something with every kind of instrument, and keeps its own tally of that.
 
 use std::time::Duration;
 
 use lambda_flush::{Error, LambdaEvent, Telemetry, service_fn};
+use lambda_flush_e2e::measured::Instruments;
 use lambda_testkit::SpanId;
 use lambda_testkit::witness::Witness;
 use opentelemetry::KeyValue;
@@ -19,6 +21,8 @@ struct Event {
     then: Then,
     /// Milliseconds of waiting before the end.
     work_ms: u64,
+    /// Milliseconds for which the thread sleeps before the end, and with it a current_thread runtime.
+    block_ms: u64,
     attributes: u32,
     /// Whether to wait for the extension's confirmation before the end.
     flush: bool,
@@ -26,7 +30,7 @@ struct Event {
 
 impl Default for Event {
     fn default() -> Self {
-        Self { spans: 0, pace: None, then: Then::Ok, work_ms: 0, attributes: 4, flush: false }
+        Self { spans: 0, pace: None, then: Then::Ok, work_ms: 0, block_ms: 0, attributes: 4, flush: false }
     }
 }
 
@@ -59,33 +63,50 @@ fn main() -> Result<(), Error> {
 async fn function() -> Result<(), Error> {
     let telemetry = lambda_flush::init()?;
     let witness = Witness::from_env()?;
-    let handler = async |event: LambdaEvent<Value>| handle(event.payload, &telemetry, witness.as_ref()).await;
-    telemetry.clone().run(service_fn(handler)).await
+    let function =
+        Function { instruments: Instruments::from_env(telemetry.meter_provider())?, telemetry, witness };
+    let handler = async |event: LambdaEvent<Value>| function.handle(event.payload).await;
+    function.telemetry.clone().run(service_fn(handler)).await
 }
 
-async fn handle(payload: Value, telemetry: &Telemetry, witness: Option<&Witness>) -> Result<Value, Error> {
-    let event: Event = serde_json::from_value(payload)?;
-    let order = load_order(17).await;
-    let tracer = telemetry.tracer_provider().tracer("witness-function");
-    for number in 1..=event.spans {
-        let mut span = tracer.start("work");
-        for attribute in 0..event.attributes {
-            span.set_attribute(KeyValue::new(format!("work.attribute{attribute}"), i64::from(number)));
+struct Function {
+    telemetry: Telemetry,
+    witness: Option<Witness>,
+    instruments: Instruments,
+}
+
+impl Function {
+    async fn handle(&self, payload: Value) -> Result<Value, Error> {
+        let event: Event = serde_json::from_value(payload)?;
+        let order = load_order(17).await;
+        let tracer = self.telemetry.tracer_provider().tracer("witness-function");
+        for number in 1..=event.spans {
+            let mut span = tracer.start("work");
+            for attribute in 0..event.attributes {
+                span.set_attribute(KeyValue::new(format!("work.attribute{attribute}"), i64::from(number)));
+            }
+            let id = SpanId(span.span_context().span_id().to_bytes());
+            span.end();
+            if let Some(witness) = &self.witness {
+                witness.note(id, u32::try_from(lambda_flush::buffered()).unwrap_or(u32::MAX));
+            }
+            self.instruments.measure(number);
+            if let Some(pace) = event.pace.as_ref().filter(|pace| number.is_multiple_of(pace.every.max(1))) {
+                tokio::time::sleep(Duration::from_millis(pace.sleep_ms)).await;
+            }
         }
-        let id = SpanId(span.span_context().span_id().to_bytes());
-        span.end();
-        if let Some(witness) = witness {
-            witness.note(id, u32::try_from(lambda_flush::buffered()).unwrap_or(u32::MAX));
+        tokio::time::sleep(Duration::from_millis(event.work_ms)).await;
+        block(Duration::from_millis(event.block_ms));
+        if event.flush {
+            self.telemetry.flush().await?;
         }
-        if let Some(pace) = event.pace.as_ref().filter(|pace| number.is_multiple_of(pace.every.max(1))) {
-            tokio::time::sleep(Duration::from_millis(pace.sleep_ms)).await;
-        }
+        finish(event.then, order, &self.telemetry).await
     }
-    tokio::time::sleep(Duration::from_millis(event.work_ms)).await;
-    if event.flush {
-        telemetry.flush().await?;
-    }
-    finish(event.then, order, telemetry).await
+}
+
+#[expect(clippy::disallowed_methods, reason = "the function is asked to block its runtime")]
+fn block(time: Duration) {
+    std::thread::sleep(time);
 }
 
 #[tracing::instrument]

@@ -2,6 +2,7 @@
 
 use super::Row;
 use super::scenario::Played;
+use crate::measured;
 
 const WIDTH: usize = 40;
 
@@ -23,6 +24,17 @@ pub(super) fn ledger(row: &Row, played: &Played) {
             );
         }
     }
+    let sums = measured::delivered(&played.ended.backend);
+    let measured: Vec<String> = played
+        .ended
+        .tallied
+        .iter()
+        .map(|(name, tallied)| {
+            let arrived = sums.get(name).copied().unwrap_or_default();
+            format!("{} {arrived}/{tallied}", name.trim_start_matches("witness."))
+        })
+        .collect();
+    println!("   measured, at the backend of what the function tallied: {}", measured.join(", "));
     println!(
         "   {} ended = {} at the backend + {} in dead letters + {} overflowed + {} lost",
         row.spans_ended, row.spans_received, row.dead_lettered, row.overflowed, row.lost

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lambda_testkit::{Outcome, Script, ShutdownReason, Signal, Status};
 
+use crate::measured;
 use crate::rig::{Ended, Fault, Rig};
 
 /// The function's timeout in the demo.
@@ -54,6 +55,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ending: Ending::BackendDown,
     },
 ];
+
+/// Whether each sum at the backend is what the function says it has measured.
+fn delivered_all(ended: &Ended) -> bool {
+    let sums = measured::delivered(&ended.backend);
+    !ended.tallied.is_empty() && ended.tallied.iter().all(|(name, tallied)| sums.get(name) == Some(tallied))
+}
 
 impl Scenario {
     /// Plays it on an environment of its own.
@@ -120,6 +127,15 @@ impl Scenario {
         demand(verdict.ledger_balanced.is_ok(), "the ledger does not balance");
         let killed = ended.report.extensions.iter().any(|extension| extension.killed);
         demand(!killed, "the extension was not gone before the deadline");
+        match self.ending {
+            Ending::BackendDown => demand(
+                ended.evidence.dead_letters.batches.iter().any(|batch| batch.signal == "metrics"),
+                "the measurements are in no dead letter",
+            ),
+            // At SIGKILL up to the last second's measurements die with the process.
+            Ending::Sigkill => {}
+            _ => demand(delivered_all(ended), "a sum at the backend is not the function's own"),
+        }
         if self.ending == Ending::BackendDown {
             demand(ended.witnessed_dead() == verdict.spans_ended, "not every span is in a dead letter");
         } else {
