@@ -101,6 +101,9 @@ impl Builder {
     /// Connects to the extension and sets everything up. What does not work is told on stderr, one line each, and
     /// is no error: the function comes first.
     ///
+    /// In Lambda, SIGTERM is the first `Telemetry`'s of a process. Hooks of a second one never run, and nobody collects
+    /// or hands over at SIGTERM what it still has; one line says so.
+    ///
     /// # Errors
     /// None so far. The type leaves room for a use that can't mean anything.
     pub fn init(self) -> Result<Telemetry, Error> {
@@ -173,7 +176,8 @@ impl Builder {
 /// Hooks are there for the function, with or without telemetry.
 fn catch_sigterm(handoff: &Handoff) {
     if let Err(error) = handoff.catch_sigterm() {
-        let message = format!("SIGTERM can't be caught ({error}): hooks will not run, and the last items may be lost");
+        let message =
+            format!("SIGTERM can't be caught ({error}): hooks will not run, and the last items may be lost");
         notice::print(Level::Warn, &message);
     }
 }
@@ -222,14 +226,10 @@ fn problem(
 fn unreachable(address: &Address, error: ConnectError, extension: &Path) -> (Level, String) {
     if extension.exists() {
         let extension = extension.display();
-        let message = format!(
-            "{extension} is there but {address} can't be reached ({error}): it is broken"
-        );
+        let message = format!("{extension} is there but {address} can't be reached ({error}): it is broken");
         (Level::Error, message)
     } else {
-        let message = format!(
-            "no lambda-flush extension at {address} ({error}): add its layer"
-        );
+        let message = format!("no lambda-flush extension at {address} ({error}): add its layer");
         (Level::Warn, message)
     }
 }

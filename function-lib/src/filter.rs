@@ -11,8 +11,18 @@ const RUNTIME_TARGET: &str = "lambda_runtime";
 /// Libraries below the function and below this crate, as prefixes of targets (`tower::` is not `tower_http`).
 /// Their events would end up as span events of whatever span is open, and those of an exporter would feed
 /// back into it.
-const CHATTER_TARGETS: [&str; 10] =
-    ["h2::", "hyper", RUNTIME_TARGET, "mio::", "opentelemetry", "rustls::", "tokio::", "tonic::", "tower::", "ureq"];
+const CHATTER_TARGETS: [&str; 10] = [
+    "h2::",
+    "hyper",
+    RUNTIME_TARGET,
+    "mio::",
+    "opentelemetry",
+    "rustls::",
+    "tokio::",
+    "tonic::",
+    "tower::",
+    "ureq",
+];
 
 /// Parses `RUST_LOG`'s directives. A chatty target stays off unless a directive names it or its child.
 pub(crate) fn targets(directives: &str) -> Result<Targets, String> {

@@ -43,6 +43,8 @@ struct State {
     /// No handle is left.
     ending: bool,
     catches_sigterm: bool,
+    /// Until the thread has it.
+    sigterm: Option<Sigterm>,
 }
 
 /// The library's thread: it exists from `init` on in Lambda, elsewhere once something had to wait.
@@ -67,6 +69,7 @@ impl Shared {
             thread: Thread::None,
             ending: false,
             catches_sigterm: false,
+            sigterm: None,
         };
         Self {
             state: Mutex::new(state),
@@ -138,10 +141,23 @@ impl Shared {
         }
     }
 
+    /// As [`Self::collect`]. Returns whether all that was recorded before has been handed over.
+    pub(crate) fn collect_all(self: &Arc<Self>) -> bool {
+        self.collect();
+        #[cfg(feature = "metrics")]
+        return !crate::metrics::missed();
+        #[cfg(not(feature = "metrics"))]
+        true
+    }
+
     /// As [`Self::collect`], unless the buffer is getting full: measurements take no more room where they are, and
     /// the next collection has them.
     pub(crate) fn collect_with_room(self: &Arc<Self>) {
-        if self.has_collect() && self.with(|carrier| carrier.has_room()) {
+        let has_room = || match self.direct() {
+            Some(direct) => direct.has_room(),
+            None => self.with(|carrier| carrier.has_room()),
+        };
+        if self.has_collect() && has_room() {
             self.collect();
         }
     }
@@ -197,14 +213,15 @@ impl Shared {
     pub(crate) fn catch_sigterm(self: &Arc<Self>) -> io::Result<()> {
         static CAUGHT: AtomicBool = AtomicBool::new(false);
         let mut state = self.lock();
-        if !matches!(state.thread, Thread::None) || CAUGHT.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        if CAUGHT.swap(true, Ordering::AcqRel) {
+            return Err(io::Error::other("another Telemetry of this process has it"));
         }
-        let (sigterm, uncaught) = Sigterm::pair()?;
-        state.start_thread(self, Some(sigterm))?;
-        uncaught.catch()?;
-        state.catches_sigterm = true;
-        Ok(())
+        state.catch_sigterm(self).inspect_err(|_| CAUGHT.store(false, Ordering::Release))
+    }
+
+    /// SIGTERM, for the thread to wait for.
+    pub(crate) fn take_sigterm(&self) -> Option<Sigterm> {
+        self.lock().sigterm.take()
     }
 
     /// From SIGTERM to the exit, at the latest.
@@ -312,19 +329,39 @@ impl State {
         self.pid = pid;
         self.thread = Thread::None;
         self.catches_sigterm = false;
+        self.sigterm = None;
         self.carrier = self.carrier.forked(random_u64());
         self.carrier.reconnect();
     }
 
     fn has_thread(&mut self, shared: &Arc<Shared>) -> bool {
-        if matches!(self.thread, Thread::None) && self.start_thread(shared, None).is_err() {
+        if matches!(self.thread, Thread::None) && self.start_thread(shared).is_err() {
             self.thread = Thread::Unavailable;
         }
         matches!(self.thread, Thread::Waiting { .. })
     }
 
-    fn start_thread(&mut self, shared: &Arc<Shared>, sigterm: Option<Sigterm>) -> io::Result<()> {
-        let bell = thread::spawn(shared, sigterm)?;
+    fn catch_sigterm(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
+        let (sigterm, uncaught) = Sigterm::pair()?;
+        self.give_sigterm(shared, sigterm)?;
+        uncaught.catch()?;
+        self.catches_sigterm = true;
+        Ok(())
+    }
+
+    /// To the thread, which may be there already: something had to wait.
+    fn give_sigterm(&mut self, shared: &Arc<Shared>, sigterm: Sigterm) -> io::Result<()> {
+        match &self.thread {
+            Thread::Waiting { bell, .. } => bell.ring(),
+            Thread::None => self.start_thread(shared)?,
+            Thread::Unavailable => return Err(io::Error::other("no thread can be had")),
+        }
+        self.sigterm = Some(sigterm);
+        Ok(())
+    }
+
+    fn start_thread(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
+        let bell = thread::spawn(shared)?;
         self.thread = Thread::Waiting { bell, watch: Watch::default() };
         Ok(())
     }
@@ -338,5 +375,26 @@ impl State {
             // One ring will do: the thread looks at everything when it wakes.
             *watch = wanted.clone();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_there_already_gets_sigterm() {
+        let shared = Arc::new(Shared::new(Carrier::new(1, None)));
+        shared.lock().start_thread(&shared).unwrap();
+        // By then it sleeps.
+        std::thread::park_timeout(Duration::from_millis(50));
+        let (sigterm, _uncaught) = Sigterm::pair().unwrap();
+        shared.lock().give_sigterm(&shared, sigterm).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while shared.lock().sigterm.is_some() {
+            assert!(Instant::now() < patience, "it never took it");
+            std::thread::yield_now();
+        }
+        shared.end();
     }
 }

@@ -6,6 +6,9 @@
 //!                  collect again · direct export · Goodbye                           until 255 ms
 //!          260 ms  _exit(0) at the latest, and as soon as all of it is done
 //! ```
+//! In direct mode, and with no external extension at all (an empty `/opt/extensions`), Lambda gives 500 ms: the
+//! direct export then has until 435 ms, and the exit comes at 450 ms at the latest. The other times stay.
+//!
 //! All of it runs on the library's thread, so a handler that blocks its runtime is no obstacle. The function's own
 //! code runs elsewhere: hooks on the function's runtime, what observes metrics on an [`Errand`]'s thread.
 //!
@@ -18,6 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_passcred;
@@ -147,18 +151,24 @@ impl Ending<'_> {
             None => self.hand_off(self.began + HAND_OFF_MAX),
         }
         self.hooks(self.began + HOOKS_MAX);
-        self.collect(self.began + LAST_COLLECT_MAX);
+        if !self.collect(self.began + LAST_COLLECT_MAX) {
+            tell_of_missed_metrics();
+        }
         match self.shared.direct() {
             Some(direct) => drop(direct.finish(self.exit_at - DIRECT_MARGIN)),
             None => self.hand_off(self.exit_at - EXIT_MARGIN),
         }
     }
 
-    fn collect(&self, until: Instant) {
-        if self.shared.has_collect() {
-            let shared = self.shared.clone();
-            Errand::start(move || shared.collect()).wait(until);
+    /// Returns whether all that was recorded before has been handed over.
+    fn collect(&self, until: Instant) -> bool {
+        if !self.shared.has_collect() {
+            return true;
         }
+        let (shared, all) = (self.shared.clone(), Arc::new(AtomicBool::new(false)));
+        let theirs = all.clone();
+        let collecting = Errand::start(move || theirs.store(shared.collect_all(), Ordering::Release));
+        collecting.wait(until) && all.load(Ordering::Acquire)
     }
 
     /// Writes what is buffered, as long as there is a connection.
@@ -209,6 +219,20 @@ impl Ending<'_> {
         // No other thread may end a span between the last word and the exit: it would be lost, and not be counted.
         self.shared.exit_with_last_word(until, || low_level::exit(0))
     }
+}
+
+/// Nobody else will: they are neither handed over nor counted as dropped.
+fn tell_of_missed_metrics() {
+    #[cfg(feature = "metrics")]
+    let running = crate::metrics::running();
+    #[cfg(not(feature = "metrics"))]
+    let running: Option<Arc<str>> = None;
+    let why = match running {
+        Some(name) => format!("a callback of the instrument {name:?} is still running"),
+        None => "a collection took too long".to_owned(),
+    };
+    let message = format!("at SIGTERM, metrics since the last collection were not collected: {why}");
+    notice::print(Level::Warn, &message);
 }
 
 #[cfg(test)]

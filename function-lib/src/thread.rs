@@ -15,15 +15,16 @@ use crate::sigterm::{self, News, Sigterm};
 use crate::socket::{self, Bell};
 
 /// Starts the thread. Ringing the bell makes it look at what there is to do.
-pub(crate) fn spawn(shared: &Arc<Shared>, sigterm: Option<Sigterm>) -> io::Result<Arc<Bell>> {
+pub(crate) fn spawn(shared: &Arc<Shared>) -> io::Result<Arc<Bell>> {
     let bell = Arc::new(Bell::new()?);
     let (theirs, shared) = (bell.clone(), shared.clone());
     let thread = std::thread::Builder::new().name("lambda-flush".to_owned());
-    thread.spawn(move || run(&shared, &theirs, sigterm))?;
+    thread.spawn(move || run(&shared, &theirs))?;
     Ok(bell)
 }
 
-fn run(shared: &Arc<Shared>, bell: &Arc<Bell>, mut sigterm: Option<Sigterm>) {
+fn run(shared: &Arc<Shared>, bell: &Arc<Bell>) {
+    let mut sigterm: Option<Sigterm> = None;
     let mut collecting: Option<Errand> = None;
     loop {
         // A collection that takes longer than a second is not joined by another.
@@ -32,6 +33,8 @@ fn run(shared: &Arc<Shared>, bell: &Arc<Bell>, mut sigterm: Option<Sigterm>) {
             collecting = Some(Errand::start(move || shared.collect_with_room()));
         }
         let Some(watch) = shared.next_watch() else { return };
+        // Whoever has put it there has rung the bell, or rings it.
+        sigterm = sigterm.or_else(|| shared.take_sigterm());
         let timeout = watch.until.map(|until| until.saturating_duration_since(Instant::now()));
         let signal = sigterm.as_ref().map(AsFd::as_fd);
         socket::wait_all(Some(bell), watch.socket.as_deref(), signal, watch.for_room, timeout);

@@ -8,147 +8,27 @@
     reason = "tests"
 )]
 
+#[path = "common/backend.rs"]
+mod backend;
+
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::{Arc, Condvar, Mutex};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use backend::{Answer, Backend, PATIENCE, names};
 use lambda_flush::{FlushError, Telemetry};
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 
-/// Nothing here takes this long unless it never happens.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// What a flush outside an invocation waits for at the most, and the end of a local run.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 const END_MAX: Duration = Duration::from_secs(2);
 /// What a busy machine may add.
 const NOISE: Duration = Duration::from_secs(2);
-
-/// What a backend does with a request.
-#[derive(Debug, Clone, Copy)]
-enum Answer {
-    Status(u16),
-    Hang,
-    /// One byte of the head every 50 ms.
-    Drip,
-}
-
-#[derive(Debug, Clone)]
-struct Received {
-    path: String,
-    headers: HashMap<String, String>,
-    body: Vec<u8>,
-    status: u16,
-}
-
-#[derive(Debug, Default)]
-struct Log {
-    received: Mutex<Vec<Received>>,
-    news: Condvar,
-}
-
-/// A backend on loopback. Its threads end with the test process; they hold nothing.
-struct Backend {
-    address: SocketAddr,
-    log: Arc<Log>,
-}
-
-impl Backend {
-    /// `script` says what happens to the n-th request, from 0 on.
-    fn start(script: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (log, script) = (Arc::new(Log::default()), Arc::new(script));
-        let theirs = log.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (log, script) = (theirs.clone(), script.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &log, &*script));
-            }
-        });
-        Self { address, log }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn received(&self) -> Vec<Received> {
-        self.log.received.lock().unwrap().clone()
-    }
-
-    fn wait_for(&self, count: usize) -> Vec<Received> {
-        let received = self.log.received.lock().unwrap();
-        let (received, timeout) =
-            self.log.news.wait_timeout_while(received, PATIENCE, |received| received.len() < count).unwrap();
-        assert!(!timeout.timed_out(), "{} of {count} requests came", received.len());
-        received.clone()
-    }
-
-    /// Names of spans in requests that were answered with success, in order.
-    fn spans(&self) -> Vec<String> {
-        let good = self
-            .received()
-            .into_iter()
-            .filter(|request| request.status == 200 && request.path == "/v1/traces");
-        good.flat_map(|request| names(&request.body)).collect()
-    }
-}
-
-fn names(body: &[u8]) -> Vec<String> {
-    let request = ExportTraceServiceRequest::decode(body).unwrap();
-    let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
-    scopes.flat_map(|scope| scope.spans).map(|span| span.name).collect()
-}
-
-fn serve(stream: TcpStream, log: &Log, script: &(dyn Fn(usize) -> Answer + Send + Sync)) {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                return;
-            }
-            if line == "\r\n" {
-                break;
-            }
-            lines.push(line.trim_end().to_owned());
-        }
-        let path = lines[0].split(' ').nth(1).unwrap().to_owned();
-        let header = |line: &String| {
-            let (name, value) = line.split_once(':').unwrap();
-            (name.to_ascii_lowercase(), value.trim().to_owned())
-        };
-        let headers: HashMap<_, _> = lines[1..].iter().map(header).collect();
-        let mut body = vec![0; headers["content-length"].parse().unwrap()];
-        reader.read_exact(&mut body).unwrap();
-        let mut received = log.received.lock().unwrap();
-        let answer = script(received.len());
-        let status = if let Answer::Status(status) = answer { status } else { 0 };
-        received.push(Received { path, headers, body, status });
-        drop(received);
-        log.news.notify_all();
-        match answer {
-            Answer::Status(status) => {
-                let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
-                reader.get_mut().write_all(answer.as_bytes()).unwrap();
-            }
-            Answer::Hang => {}
-            Answer::Drip => {
-                for byte in b"HTTP/1.1 200 OK\r\nX: ".iter().chain(std::iter::repeat_n(&b'x', 10_000)) {
-                    std::thread::sleep(Duration::from_millis(50));
-                    if reader.get_mut().write_all(&[*byte]).is_err() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
 
 fn telemetry(variables: &[(&str, &str)]) -> Telemetry {
     let source: HashMap<_, _> =
@@ -348,4 +228,138 @@ fn held_telemetry_is_bounded_and_what_does_not_fit_is_counted() {
     let stats = telemetry.stats();
     assert!(stats.dropped["buffer_full"] > 0, "{stats:?}");
     assert_eq!(stats.ended, stats.written + stats.buffered + stats.dropped.values().sum::<u64>());
+}
+
+/// What exporting makes is exported by a later round: this one ends.
+#[test]
+fn a_round_is_not_kept_going_by_what_it_causes() {
+    let emitter: Arc<OnceLock<Telemetry>> = Arc::default();
+    let theirs = emitter.clone();
+    // As an exporter that is traced: each request makes a span.
+    let backend = Backend::start(move |_| {
+        theirs.get().iter().for_each(|telemetry| span(telemetry, "of a request"));
+        Answer::Status(200)
+    });
+    let telemetry = telemetry(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", &backend.endpoint())]);
+    emitter.set(telemetry.clone()).unwrap();
+    span(&telemetry, "first");
+    for round in 1..=2 {
+        block_on(telemetry.flush()).unwrap();
+        assert_eq!(backend.received().len(), round);
+    }
+    assert_eq!(
+        (backend.spans(), telemetry.buffered()),
+        (vec!["first".to_owned(), "of a request".to_owned()], 1)
+    );
+}
+
+/// A waker is what runs on the export thread and is ours.
+#[derive(Default)]
+struct OnExportThread {
+    /// The thread's name, and whether its telemetry is suppressed.
+    seen: Mutex<Option<(String, bool)>>,
+    telemetry: OnceLock<Telemetry>,
+}
+
+impl Wake for OnExportThread {
+    fn wake(self: Arc<Self>) {
+        self.telemetry.get().iter().for_each(|telemetry| span(telemetry, "of the exporter"));
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        let suppressed = opentelemetry::Context::is_current_telemetry_suppressed();
+        *self.seen.lock().unwrap() = Some((thread, suppressed));
+    }
+}
+
+#[test]
+fn nothing_on_the_export_thread_is_telemetry() {
+    let polled = Arc::new(AtomicBool::new(false));
+    let theirs = polled.clone();
+    // It answers once there is somebody to wake.
+    let backend = Backend::start(move |_| {
+        while !theirs.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Answer::Status(200)
+    });
+    let telemetry = telemetry(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", &backend.endpoint())]);
+    span(&telemetry, "the only one");
+    let there = Arc::new(OnExportThread::default());
+    there.telemetry.set(telemetry.clone()).unwrap();
+    let waker = Waker::from(there.clone());
+    let mut flush = Box::pin(telemetry.flush());
+    assert_eq!(flush.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending);
+    polled.store(true, Ordering::Release);
+    let until = Instant::now() + PATIENCE;
+    while there.seen.lock().unwrap().is_none() {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(*there.seen.lock().unwrap(), Some(("lambda-flush-export".to_owned(), true)));
+    assert_eq!(telemetry.stats().ended, 1);
+}
+
+#[test]
+fn a_backend_that_never_wants_to_be_asked_again_is_asked_at_the_next_need() {
+    let backend = Backend::start(|number| if number == 0 { Answer::RetryNever } else { Answer::Status(200) });
+    let telemetry = telemetry(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", &backend.endpoint())]);
+    span(&telemetry, "patient");
+    block_on(telemetry.flush()).unwrap_err();
+    block_on(telemetry.flush()).unwrap();
+    assert_eq!(backend.spans(), ["patient"]);
+}
+
+#[test]
+fn neither_a_password_nor_a_body_is_in_what_debug_prints() {
+    let backend = Backend::start(|_| Answer::Status(200));
+    let endpoint = format!("http://user:hunter2@{}", backend.address);
+    let telemetry = telemetry(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", &endpoint)]);
+    span(&telemetry, "secret name");
+    // A body is printed as `b"…"` or as a list of numbers.
+    let numbers = format!("{:?}", b"secret name");
+    let shown = format!("{telemetry:?} {:?}", telemetry.tracer_provider());
+    for secret in ["hunter2", "secret name", numbers.trim_matches(['[', ']'])] {
+        assert!(!shown.contains(secret), "{secret:?} in {shown}");
+    }
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn a_delta_stays_where_it_is_while_what_is_held_takes_half_of_the_room() {
+    use opentelemetry::metrics::MeterProvider as _;
+    let up = Arc::new(AtomicBool::new(false));
+    let theirs = up.clone();
+    let backend =
+        Backend::start(move |_| Answer::Status(if theirs.load(Ordering::Acquire) { 200 } else { 503 }));
+    let telemetry = telemetry(&[
+        ("LAMBDA_FLUSH_OTLP_ENDPOINT", &backend.endpoint()),
+        ("LAMBDA_FLUSH_BUFFER_BYTES_MAX", "1048576"),
+    ]);
+    // About two thirds of it: there is room for the flush, which collects in any case.
+    for _ in 0..6_000 {
+        span(&telemetry, "one of many, with a name that takes its room in the buffer");
+    }
+    let counter = telemetry.meter_provider().meter("shop").u64_counter("orders").build();
+    let before = telemetry.stats().ended;
+    for number in 1..=3 {
+        counter.add(1, &[]);
+        block_on(invoke(&telemetry, &number.to_string()));
+    }
+    assert_eq!(telemetry.stats().ended, before, "nothing was collected");
+    up.store(true, Ordering::Release);
+    block_on(telemetry.flush()).unwrap();
+    assert!(telemetry.stats().dropped.is_empty());
+    assert!(backend.received().iter().any(|request| request.path == "/v1/metrics" && request.status == 200));
+}
+
+/// One invocation by the layer alone.
+#[cfg(feature = "metrics")]
+async fn invoke(telemetry: &Telemetry, request_id: &str) {
+    use lambda_runtime::LambdaInvocation;
+    use tower::{Layer as _, Service as _};
+    let (parts, ()) = http::Response::new(()).into_parts();
+    let mut context = lambda_flush::Context::default();
+    request_id.clone_into(&mut context.request_id);
+    let invocation = LambdaInvocation { parts, body: Default::default(), context };
+    let runtime = lambda_flush::service_fn(async |_: LambdaInvocation| Ok::<(), lambda_flush::Error>(()));
+    telemetry.layer().layer(runtime).call(invocation).await.unwrap();
 }

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use common::{FakeExtension, Manners, PATIENCE};
+use common::{Command, FakeExtension, Manners, PATIENCE};
 use lambda_flush_proto::Received;
 use lambda_flush_proto::wire::Counters;
 use opentelemetry::KeyValue;
@@ -29,8 +29,11 @@ fn child() {
         Some("full") => idle(4_000, 32),
         Some("busy") => busy(),
         Some("own_handler") => own_handler(),
+        Some("second") => second(),
         #[cfg(feature = "metrics")]
-        Some("observer_hangs") => observer_hangs(),
+        Some("observer_hangs") => observer_hangs(false),
+        #[cfg(feature = "metrics")]
+        Some("observer_hangs_before") => observer_hangs(true),
         _ => {}
     }
 }
@@ -89,14 +92,24 @@ fn own_handler() {
     });
 }
 
+fn second() {
+    let first = init();
+    let _second = init();
+    first.tracer_provider().tracer("test").start("of the first").end();
+    wait();
+}
+
+/// At SIGTERM, or in another collection that is still under way then.
 #[cfg(feature = "metrics")]
-fn observer_hangs() {
+fn observer_hangs(before: bool) {
     use opentelemetry::metrics::MeterProvider;
     let telemetry = process::init_with(&[]);
     let meter = telemetry.meter_provider().meter("test");
+    let (begins, begun) = std::sync::mpsc::sync_channel(1);
     let _gauge = meter
         .u64_observable_gauge("stuck")
-        .with_callback(|_| {
+        .with_callback(move |_| {
+            begins.try_send(()).ok();
             loop {
                 std::thread::park();
             }
@@ -104,6 +117,13 @@ fn observer_hangs() {
         .build();
     let mut span = telemetry.tracer_provider().tracer("test").start("before");
     span.end();
+    if before {
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(telemetry.flush())
+        });
+        begun.recv_timeout(PATIENCE).unwrap();
+    }
     wait();
 }
 
@@ -187,6 +207,27 @@ fn a_handler_of_the_functions_own_is_called_as_well() {
 }
 
 #[test]
+fn a_second_telemetry_is_told_that_sigterm_is_not_its_own() {
+    let extension = FakeExtension::start(Manners::default());
+    let ended = Child::start("second", &extension).terminate();
+    ended.demand_exit();
+    let told = ended.stderr.matches("another Telemetry of this process has it").count();
+    assert_eq!(told, 1, "{}", ended.stderr);
+}
+
+#[test]
+fn an_extension_that_is_slow_to_welcome_costs_no_sigterm() {
+    let extension = FakeExtension::start(Manners { welcomes: false, ..Manners::default() });
+    let child = Child::start("idle", &extension);
+    extension.command(Command::Welcome);
+    extension.wait_for_spans(3);
+    let ended = child.terminate();
+    ended.demand_exit();
+    assert_eq!(ended.stderr, "");
+    assert_eq!(goodbye(&extension).written, 3);
+}
+
+#[test]
 fn sigint_is_left_alone() {
     let extension = FakeExtension::start(Manners::default());
     let ended = Child::start("idle", &extension).end_by(Signal::INT);
@@ -196,9 +237,15 @@ fn sigint_is_left_alone() {
 #[cfg(feature = "metrics")]
 #[test]
 fn an_observer_that_hangs_costs_no_more_than_its_measurements() {
-    let extension = FakeExtension::start(Manners::default());
-    let ended = Child::start("observer_hangs", &extension).terminate();
-    ended.demand_exit();
-    assert!(ended.after < GONE_MAX, "{:?}", ended.after);
-    assert_eq!(goodbye(&extension).written, 1);
+    for role in ["observer_hangs", "observer_hangs_before"] {
+        let extension = FakeExtension::start(Manners::default());
+        let ended = Child::start(role, &extension).terminate();
+        ended.demand_exit();
+        assert!(ended.after < GONE_MAX, "{role}: {:?}", ended.after);
+        assert_eq!(goodbye(&extension).written, 1, "{role}");
+        let lines: Vec<_> = ended.stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "{role}: {lines:?}");
+        assert!(lines[0].contains("metrics since the last collection were not collected"), "{lines:?}");
+        assert!(lines[0].contains("stuck"), "{lines:?}");
+    }
 }

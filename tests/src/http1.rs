@@ -61,7 +61,11 @@ where
 }
 
 /// As [`serve`], with TLS if there is an acceptor for it.
-pub(crate) async fn serve_with<H, F>(listener: TcpListener, tls: Option<TlsAcceptor>, handler: H) -> Infallible
+pub(crate) async fn serve_with<H, F>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    handler: H,
+) -> Infallible
 where
     H: Fn(Request<Incoming>, Connection) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Reply, Abort>> + Send + 'static,

@@ -29,6 +29,8 @@ const RESPONSE_BYTES_MAX: u64 = 64 << 10;
 const MESSAGE_BYTES_MAX: usize = 300;
 /// Of a request's time, for the connection. A little less than all of it: the message says what took so long.
 const CONNECT_SHARE_MAX: f64 = 0.9;
+/// Of what a backend asks for: a mistaken one must not silence the function for good.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(10 * 60);
 /// As many addresses as the client keeps of one name.
 const ADDRESSES_MAX: usize = 16;
 
@@ -241,7 +243,8 @@ fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Outcome {
     match status.as_u16() {
         429 | 502 | 503 | 504 => {
             let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            Outcome::Retry { after: seconds.map(Duration::from_secs), message }
+            let after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+            Outcome::Retry { after, message }
         }
         _ => Outcome::Rejected { message },
     }
@@ -297,6 +300,9 @@ mod tests {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]);
         let outcome = classify(StatusCode::TOO_MANY_REQUESTS, &headers, b"");
         assert!(matches!(outcome, Outcome::Retry { after: Some(Duration { .. }), .. }), "{outcome:?}");
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, u64::MAX.into())]);
+        let outcome = classify(StatusCode::TOO_MANY_REQUESTS, &headers, b"");
+        assert!(matches!(outcome, Outcome::Retry { after: Some(RETRY_AFTER_MAX), .. }), "{outcome:?}");
         let garbage = classify(StatusCode::OK, &HeaderMap::new(), b"\xff\xff\xff");
         assert_eq!(garbage, Outcome::Exported { rejected: 0, message: String::new() });
     }

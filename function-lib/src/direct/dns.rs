@@ -154,7 +154,8 @@ fn ask(servers: &[SocketAddr], name: &str, until: Instant) -> Result<Vec<IpAddr>
     Err(error)
 }
 
-/// Both questions at once; an answer with IPv4 addresses is enough.
+/// Both questions at once; an answer with IPv4 addresses is enough. Some servers refuse AAAA and know A all the same:
+/// a refusal counts once both are answered.
 fn ask_one(server: SocketAddr, name: &str, until: Instant) -> Result<Vec<IpAddr>, DnsError> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -173,7 +174,7 @@ fn ask_one(server: SocketAddr, name: &str, until: Instant) -> Result<Vec<IpAddr>
     for question in &open {
         socket.send(&question.encode(name).ok_or(DnsError::BadName)?).map_err(DnsError::Io)?;
     }
-    let mut found = Vec::new();
+    let (mut found, mut refused) = (Vec::new(), None);
     let mut buffer = [0; ANSWER_BYTES_MAX];
     while !open.is_empty() {
         let left = until.saturating_duration_since(Instant::now());
@@ -195,12 +196,17 @@ fn ask_one(server: SocketAddr, name: &str, until: Instant) -> Result<Vec<IpAddr>
         match answer(bytes, question.kind) {
             Ok(addresses) if question.kind == TYPE_A && !addresses.is_empty() => return Ok(addresses),
             Ok(addresses) => found.extend(addresses),
-            Err(Refused::NoSuchName) => return Err(DnsError::NoSuchName),
-            // This server can't tell; another may.
-            Err(Refused::Other) => return Err(DnsError::NoAnswer),
+            Err(refusal) => refused = refused.max(Some(refusal)),
         }
     }
-    if found.is_empty() && !open.is_empty() { Err(DnsError::NoAnswer) } else { Ok(found) }
+    match refused {
+        _ if !found.is_empty() => Ok(found),
+        _ if !open.is_empty() => Err(DnsError::NoAnswer),
+        None => Ok(found),
+        Some(Refused::NoSuchName) => Err(DnsError::NoSuchName),
+        // This server can't tell; another may.
+        Some(Refused::Other) => Err(DnsError::NoAnswer),
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -246,7 +252,8 @@ impl Question {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+/// The later one says less.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Refused {
     NoSuchName,
     Other,

@@ -101,6 +101,33 @@ fn a_name_that_does_not_exist_is_told_at_once() {
 }
 
 #[test]
+fn a_refusal_of_one_question_does_not_discard_the_answer_to_the_other() {
+    for rcode in [2, RCODE_NXDOMAIN] {
+        for refused_first in [TYPE_A, TYPE_AAAA] {
+            let first = std::sync::Mutex::new(Vec::new());
+            // Answers both when both are asked, the refused one first.
+            let server = Server::start(move |query| {
+                if is_a(query) {
+                    first.lock().unwrap().clone_from(&query.to_vec());
+                    return vec![];
+                }
+                let a = first.lock().unwrap().clone();
+                if refused_first == TYPE_A {
+                    let good = response(query, 0, &[(TYPE_AAAA, &Ipv6Addr::LOCALHOST.octets())]);
+                    vec![response(&a, rcode, &[]), good]
+                } else {
+                    vec![response(query, rcode, &[]), response(&a, 0, &[(TYPE_A, &[10, 0, 0, 1])])]
+                }
+            });
+            let found = server.resolve("half.example", PATIENCE).unwrap();
+            let expected: IpAddr =
+                if refused_first == TYPE_A { Ipv6Addr::LOCALHOST.into() } else { [10, 0, 0, 1].into() };
+            assert_eq!(found, [expected], "{rcode}");
+        }
+    }
+}
+
+#[test]
 fn forged_and_garbled_packets_do_not_count() {
     let server = Server::start(|query| {
         let good = response(query, 0, &[(TYPE_A, &[10, 0, 0, 1])]);

@@ -89,6 +89,10 @@ impl Direct for Exporter {
         self.push(u64::from(items), |held| held.push_request(signal, items, &request));
     }
 
+    fn has_room(&self) -> bool {
+        !self.0.lock().held.is_half_full()
+    }
+
     fn invocation_started(&self) {
         let mut state = self.0.lock();
         state.notice_fork();
@@ -152,7 +156,7 @@ impl Direct for Exporter {
                 state.thread = Thread::None;
             }
             self.0.ask(&mut state, before(until));
-            state = self.0.wait_while(state, until, |state| state.held.buffered() > 0);
+            state = self.0.wait_while(state, until, |state| state.is_busy() && !state.is_idle());
         }
         self.0.publish(&state);
         let left = state.held.buffered();

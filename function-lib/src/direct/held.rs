@@ -5,6 +5,7 @@
 //! `{1: ResourceX{1: resource, 2: ScopeX{1: scope, 2: item …, 3: schema_url} …, 3: schema_url} …}`.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use bytes::Bytes;
 use lambda_flush_proto::Signal;
@@ -27,7 +28,7 @@ const SCOPE_SCHEMA_URL: u32 = 3;
 pub(crate) const REQUEST_BYTES_MAX: usize = 1 << 20;
 
 /// One OTLP export request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub(crate) signal: Signal,
     pub(crate) items: u64,
@@ -36,8 +37,17 @@ pub(crate) struct Batch {
     held_bytes: usize,
 }
 
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("signal", &self.signal)
+            .field("items", &self.items)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// See the module's description.
-#[derive(Debug)]
 pub(crate) struct Held {
     resource: Bytes,
     resource_schema_url: String,
@@ -52,8 +62,17 @@ pub(crate) struct Held {
     counters: Counters,
 }
 
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("buffered", &self.buffered)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A request that still takes items.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Open {
     groups: Vec<Group>,
     /// Whole requests, which concatenate.
@@ -63,7 +82,6 @@ struct Open {
 }
 
 /// Items of one scope, as fields of that scope.
-#[derive(Debug)]
 struct Group {
     scope: usize,
     items: Vec<u8>,
@@ -127,11 +145,22 @@ impl Held {
     /// The oldest request, with all that is held by now if nothing older waits.
     pub(crate) fn take(&mut self) -> Option<Batch> {
         if self.closed.is_empty() {
-            for signal in SIGNALS {
-                self.close(signal);
-            }
+            self.close_all();
         }
         self.closed.pop_front()
+    }
+
+    /// Requests that take no more items and are not taken.
+    pub(crate) fn closed(&self) -> usize {
+        self.closed.len()
+    }
+
+    /// Lets no request take more items; how many there are then.
+    pub(crate) fn close_all(&mut self) -> usize {
+        for signal in SIGNALS {
+            self.close(signal);
+        }
+        self.closed()
     }
 
     /// A request that was taken and is not settled.

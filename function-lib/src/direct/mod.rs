@@ -60,6 +60,9 @@ pub(crate) trait Direct: Send + Sync + fmt::Debug {
     /// Keeps a whole OTLP export request of `items` items. Never blocks.
     fn payload(&self, signal: Signal, items: u32, request: Bytes);
 
+    /// Whether less than half of the room is taken.
+    fn has_room(&self) -> bool;
+
     /// An invocation begins: what an earlier export left is tried again while the handler runs.
     fn invocation_started(&self);
 

@@ -58,22 +58,21 @@ impl Settings {
 
     /// For people: scheme, host and port of one of them.
     pub(crate) fn destination(&self) -> String {
-        let uri = self.endpoints.iter().flatten().next();
-        let part = |uri: &Uri| {
-            Some(format!(
-                "{}://{}{}",
-                uri.scheme_str()?,
-                uri.host()?,
-                uri.port().map_or(String::new(), |port| format!(":{port}"))
-            ))
-        };
-        uri.and_then(part).unwrap_or_default()
+        self.endpoints.iter().flatten().next().and_then(origin).unwrap_or_default()
     }
+}
+
+/// Scheme, host and port. Not the user and password a URL may have.
+fn origin(uri: &Uri) -> Option<String> {
+    let port = uri.port().map_or(String::new(), |port| format!(":{port}"));
+    Some(format!("{}://{}{port}", uri.scheme_str()?, uri.host()?))
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("endpoints", &self.endpoints).finish_non_exhaustive()
+        let shown = |uri: &Uri| origin(uri).map(|origin| origin + uri.path());
+        let endpoints = self.endpoints.each_ref().map(|uri| uri.as_ref().and_then(shown));
+        f.debug_struct("Settings").field("endpoints", &endpoints).finish_non_exhaustive()
     }
 }
 
@@ -340,6 +339,16 @@ mod tests {
             (Duration::from_millis(100), Duration::from_secs(10))
         );
         assert_eq!(settings.destination(), "https://backend.example");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_shown_to_nobody() {
+        let own = ("LAMBDA_FLUSH_OTLP_ENDPOINT", "https://user:hunter2@backend.example:8443/base");
+        let settings = settings(&[own]).0.unwrap();
+        let shown = format!("{settings:?} {}", settings.destination());
+        assert!(!shown.contains("hunter2") && !shown.contains("user"), "{shown}");
+        assert!(shown.contains("https://backend.example:8443/base/v1/traces"), "{shown}");
+        assert!(settings.endpoint(Signal::Traces).unwrap().to_string().contains("hunter2"), "it is used");
     }
 
     #[test]

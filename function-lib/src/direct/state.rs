@@ -6,7 +6,7 @@ use rustix::process::{Pid, getpid};
 
 use super::client::Outcome;
 use super::held::{Batch, Held};
-use crate::waits::Waits;
+use crate::waits::{Standing, Waits};
 
 /// See the module's description.
 #[derive(Debug)]
@@ -76,8 +76,28 @@ impl State {
         }
     }
 
+    /// The export thread has panicked: the next round starts another one, and nobody waits for this one any more.
+    pub(super) fn thread_gone(&mut self) -> Option<String> {
+        if let Some(batch) = self.in_flight.take() {
+            self.held.put_back(batch);
+        }
+        self.generation += 1;
+        self.thread = Thread::None;
+        self.asked = None;
+        self.rounds_done = self.rounds_asked;
+        self.healthy = false;
+        let standing = Standing { written_seq: self.rounds_done, accepted_seq: 0, connected: false };
+        self.waits.settle(standing, Instant::now());
+        self.failed("the export thread panicked".to_owned())
+    }
+
     pub(super) fn may_try(&self) -> bool {
         self.not_before.is_none_or(|not_before| not_before <= SystemTime::now())
+    }
+
+    /// Whether a round is asked for, or under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.thread == Thread::Running && self.rounds_done < self.rounds_asked
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -4,16 +4,20 @@
 //! time is over. An attempt that is still under way when the process has to end is abandoned: a thread of the
 //! next generation takes its place, and whatever the old one comes back with does not count.
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+use opentelemetry::Context;
 
 use super::envelope::Envelope;
 use super::settings::Settings;
 use super::state::{State, Thread};
 use crate::id_generator::random_u64;
 use crate::notice::{self, Level};
-use crate::waits::Standing;
+use crate::waits::{Slot, Standing};
 
 /// Before the second attempt; doubled before each further one, less up to a half by chance.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -24,7 +28,6 @@ const LOCAL_EVERY: Duration = Duration::from_secs(5);
 const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(3);
 
 /// What the thread shares with everybody else.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) buffered: Arc<AtomicU64>,
@@ -32,6 +35,13 @@ pub(super) struct Shared {
     pub(super) local: bool,
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
+}
+
+/// Not what is held: bodies are long, and they are the function's own business.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -75,8 +85,33 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The thread.
-    pub(super) fn run(self: &Arc<Self>, generation: u64) {
+    /// The thread. Nothing that happens on it is telemetry: each request would make the next one.
+    pub(super) fn run(&self, generation: u64) {
+        let _suppressed = Context::enter_telemetry_suppressed_scope();
+        self.guarded(generation, || self.rounds(generation));
+    }
+
+    /// A panic costs the attempt, not the telemetry, nor all further exports.
+    pub(super) fn guarded(&self, generation: u64, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_ok() {
+            return;
+        }
+        let mut state = self.lock();
+        if state.generation != generation {
+            return;
+        }
+        let told = state.thread_gone();
+        self.publish(&state);
+        let settled = state.waits.take_settled();
+        drop(state);
+        self.changed.notify_all();
+        wake(settled);
+        if let Some(message) = told {
+            self.tell(&message, true);
+        }
+    }
+
+    fn rounds(&self, generation: u64) {
         let mut envelope = None;
         let mut last_use = SystemTime::now();
         while let Some((round, until)) = self.next_round(generation) {
@@ -116,16 +151,26 @@ impl Shared {
         }
     }
 
-    /// Sends until nothing is held or the time is over. Whether all went well; `None` if this thread was given up.
+    /// Sends what is held by now, until the time is over. Whether all went well; `None` if this thread was given up.
+    ///
+    /// What comes meanwhile is for the next round, or the round would last as long as anything comes.
     pub(super) fn send_all(&self, envelope: &Envelope, generation: u64, until: Instant) -> Option<bool> {
         let mut pause = BACKOFF_MIN;
+        let mut left = self.lock().held.closed();
+        let mut swept = false;
         loop {
             let batch = {
                 let mut state = self.lock();
                 if state.generation != generation {
                     return None;
                 }
-                let Some(batch) = state.held.take() else { return Some(true) };
+                // The youngest go last, together with what has joined them: fewer requests after an outage.
+                if left == 0 && !std::mem::replace(&mut swept, true) {
+                    left = state.held.close_all();
+                }
+                let batch = if left > 0 { state.held.take() } else { None };
+                let Some(batch) = batch else { return Some(true) };
+                left -= 1;
                 state.in_flight = Some(batch.clone());
                 batch
             };
@@ -143,6 +188,7 @@ impl Shared {
                 self.tell(&message, again.is_some());
             }
             let Some(after) = again else { continue };
+            left += 1;
             let jitter =
                 Duration::from_nanos(random_u64() % u64::try_from(pause.as_nanos() / 2).unwrap_or(1).max(1));
             let wait = after.unwrap_or(pause - jitter);
@@ -155,10 +201,8 @@ impl Shared {
 
     /// Waits for `wait`. False if that is longer than `until`, or nobody needs it any more.
     pub(super) fn pause(&self, wait: Duration, until: Instant) -> bool {
-        let resume = Instant::now() + wait;
-        if resume >= until {
-            return false;
-        }
+        let resume = Instant::now().checked_add(wait).filter(|resume| *resume < until);
+        let Some(resume) = resume else { return false };
         let state = self.wait_while(self.lock(), resume, |state| !state.ending && state.asked.is_none());
         // Whoever asked meanwhile has a deadline of its own: the round ends and the next one begins.
         !state.ending && state.asked.is_none()
@@ -178,13 +222,24 @@ impl Shared {
         state.rounds_done = round;
         state.healthy = well;
         let accepted_seq = if well { round } else { 0 };
-        let standing = Standing { written_seq: round, accepted_seq, connected: well };
+        // Whoever asked meanwhile has cut this round short, and waits for the next one.
+        let connected = well || state.rounds_asked > round;
+        let standing = Standing { written_seq: round, accepted_seq, connected };
         state.waits.settle(standing, Instant::now());
         let settled = state.waits.take_settled();
         drop(state);
         self.changed.notify_all();
-        for slot in settled {
-            slot.wake();
-        }
+        wake(settled);
     }
 }
+
+/// A waker that panics is no reason not to wake the others.
+fn wake(settled: Vec<Arc<Slot>>) {
+    for slot in settled {
+        drop(catch_unwind(AssertUnwindSafe(|| slot.wake())));
+    }
+}
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;

@@ -2,7 +2,8 @@
 //!
 //! Handing over emits nothing itself. But a `Debug` that logs, called to render a field, would come round for ever.
 //! Threads that export enter OpenTelemetry's suppressed scope instead, which spans honour, too
-//! (`Context::enter_telemetry_suppressed_scope`); see [`super::event::Origin`].
+//! (`Context::enter_telemetry_suppressed_scope`): direct mode's thread is in it from its first line to its last. No
+//! event has an [`super::event::Origin`] there, so that none is printed or exported.
 
 use std::cell::Cell;
 

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opentelemetry::metrics::{AsyncInstrument, Callback};
 
@@ -15,6 +16,37 @@ thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
 }
 
+/// The instruments whose callbacks run, in whatever thread. Those of the whole process: who asks is about to end it.
+static OBSERVED: Mutex<Vec<Arc<str>>> = Mutex::new(Vec::new());
+
+fn observed() -> MutexGuard<'static, Vec<Arc<str>>> {
+    OBSERVED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An instrument in [`OBSERVED`], until this is dropped.
+struct Observed<'a>(&'a Arc<str>);
+
+impl<'a> Observed<'a> {
+    fn begin(name: &'a Arc<str>) -> Self {
+        observed().push(name.clone());
+        Self(name)
+    }
+}
+
+impl Drop for Observed<'_> {
+    fn drop(&mut self) {
+        let mut observed = observed();
+        if let Some(at) = observed.iter().position(|name| Arc::ptr_eq(name, self.0)) {
+            observed.swap_remove(at);
+        }
+    }
+}
+
+/// An instrument whose callback runs right now, if one does.
+pub(crate) fn running() -> Option<Arc<str>> {
+    observed().first().cloned()
+}
+
 /// Whether this thread is in a callback, that is, below the SDK's locks.
 pub(crate) fn is_running() -> bool {
     RUNNING.get()
@@ -23,10 +55,12 @@ pub(crate) fn is_running() -> bool {
 /// `callbacks` of the instrument `name`: a panic ends the one that panics, this time. What it had observed counts.
 pub(crate) fn guarded<M: 'static>(name: &str, callbacks: Vec<Callback<M>>) -> Vec<Callback<M>> {
     let guard = |callback: Callback<M>| -> Callback<M> {
-        let (name, told) = (name.to_owned(), AtomicBool::new(false));
+        let (name, told) = (Arc::<str>::from(name), AtomicBool::new(false));
         Box::new(move |instrument: &dyn AsyncInstrument<M>| {
             let outer = RUNNING.replace(true);
+            let observed = Observed::begin(&name);
             let result = catch_unwind(AssertUnwindSafe(|| callback(instrument)));
+            drop(observed);
             RUNNING.set(outer);
             if let Err(panic) = result {
                 tell(&name, &told, &*panic);

@@ -20,9 +20,11 @@ mod provider;
 mod reader;
 mod requests;
 
+pub(crate) use callback::running;
 pub(crate) use faas::Faas;
 pub(crate) use preferences::Preferences;
 pub use provider::HandoffMeterProvider;
+pub(crate) use reader::missed;
 use reader::{Collector, SharedReader};
 
 /// A telemetry's metrics.

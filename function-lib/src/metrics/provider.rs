@@ -21,6 +21,13 @@ use crate::notice::{self, Level};
 /// its deadline, and at SIGTERM; it is kept until it is handed over. Callbacks of observable instruments run then, in
 /// the thread that collects: they should be quick. One that panics costs only itself.
 ///
+/// At the end of an invocation that is the thread of the runtime, after the response is posted: all callbacks' time
+/// is billed, and the next invocation waits for it. Where another collection is under way then, in a callback that
+/// takes long, the wait for it is 50 ms at the most, each time, and what was measured is collected later. A callback
+/// that never returns ends metrics for this environment, and at SIGTERM one line on stderr says so, with the name of
+/// the instrument: give what a callback asks over a network a timeout, or better, ask elsewhere and observe the last
+/// answer.
+///
 /// ```
 /// use lambda_flush::opentelemetry::metrics::MeterProvider;
 ///

@@ -1,5 +1,8 @@
 //! The metric reader, and the one who reads: a collection at a time, encoded and handed over before the next.
 
+use std::cell::Cell;
+use std::mem;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,11 +18,21 @@ use super::HandOver;
 use super::encode;
 use super::requests::Requests;
 use crate::collect::Collect;
+use crate::handler::panic_message;
 use crate::notice::{self, Level};
 
 /// How long a collection waits for one that is under way in another thread. Only a callback of the user's takes
 /// longer, and what it holds up is not lost: the next collection has it.
 const TURN_WAIT_MAX: Duration = Duration::from_millis(50);
+
+thread_local! {
+    static MISSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread's last collection had nothing handed over, because another one was under way for too long.
+pub(crate) fn missed() -> bool {
+    MISSED.get()
+}
 
 /// The provider owns its reader; this one is shared with the [`Collector`].
 #[derive(Debug, Clone)]
@@ -77,17 +90,20 @@ impl Collector {
     }
 
     fn read(&self, metrics: &mut ResourceMetrics, hand_over: &mut HandOver<'_>) {
-        // A callback's panic never gets here; this is for the SDK's own.
-        let read = catch_unwind(AssertUnwindSafe(|| self.reader.collect(metrics)));
+        // A callback's panic never gets here; this is for the SDK's own, and for ours. Who collects may be the
+        // function's thread.
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            self.reader.collect(metrics)?;
+            let mut hand_over = |signal, items, request| hand_over(signal, items, request);
+            let mut requests = Requests::new(&self.resource, &self.resource_schema_url, &mut hand_over);
+            encode::put(metrics, &mut requests);
+            requests.end();
+            OTelSdkResult::Ok(())
+        }));
         let trouble = match read {
-            Ok(Ok(())) => {
-                let mut hand_over = |signal, items, request| hand_over(signal, items, request);
-                let mut requests = Requests::new(&self.resource, &self.resource_schema_url, &mut hand_over);
-                encode::put(metrics, &mut requests);
-                return requests.end();
-            }
+            Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "the SDK panicked".to_owned(),
+            Err(panic) => format!("a panic: {}", panic_message(&*panic)),
         };
         if !self.told.swap(true, Ordering::Relaxed) {
             notice::print(Level::Error, &format!("metrics can't be collected: {trouble}"));
@@ -97,9 +113,10 @@ impl Collector {
 
 impl Collect for Collector {
     fn collect(&self, hand_over: &mut HandOver<'_>) {
-        if let Some(mut metrics) = self.turn.take(TURN_WAIT_MAX) {
-            self.read(&mut metrics, hand_over);
-            self.turn.give_back(metrics);
+        let turn = self.turn.take(TURN_WAIT_MAX);
+        MISSED.set(turn.is_none());
+        if let Some(mut turn) = turn {
+            self.read(&mut turn, hand_over);
         }
     }
 }
@@ -118,14 +135,10 @@ impl Default for Turn {
 }
 
 impl Turn {
-    fn take(&self, timeout: Duration) -> Option<ResourceMetrics> {
+    fn take(&self, timeout: Duration) -> Option<Taken<'_>> {
         let waited = self.free.wait_timeout_while(self.lock(), timeout, |metrics| metrics.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.take()
-    }
-
-    fn give_back(&self, metrics: ResourceMetrics) {
-        *self.lock() = Some(metrics);
-        self.free.notify_one();
+        let metrics = waited.unwrap_or_else(PoisonError::into_inner).0.take()?;
+        Some(Taken { turn: self, metrics })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<ResourceMetrics>> {
@@ -133,9 +146,79 @@ impl Turn {
     }
 }
 
+/// A turn that is taken. However the reading ends, it is given back.
+#[derive(Debug)]
+struct Taken<'a> {
+    turn: &'a Turn,
+    metrics: ResourceMetrics,
+}
+
+impl Deref for Taken<'_> {
+    type Target = ResourceMetrics;
+
+    fn deref(&self) -> &ResourceMetrics {
+        &self.metrics
+    }
+}
+
+impl DerefMut for Taken<'_> {
+    fn deref_mut(&mut self) -> &mut ResourceMetrics {
+        &mut self.metrics
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.turn.lock() = Some(mem::take(&mut self.metrics));
+        self.turn.free.notify_one();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use opentelemetry::metrics::MeterProvider;
+
     use super::*;
+
+    /// Its own panic and the caller's: neither ends metrics.
+    #[test]
+    fn a_panic_while_it_is_handed_over_gives_the_turn_back() {
+        let reader = SharedReader::new(Temporality::Delta);
+        let provider = SdkMeterProvider::builder().with_reader(reader.clone()).build();
+        let counter = provider.meter("test").u64_counter("orders").build();
+        let collector = Collector::new(reader, provider, Bytes::new(), String::new());
+        counter.add(1, &[]);
+        collector.collect(&mut |_, _, _| panic!("the buffer is haunted"));
+        assert!(!missed());
+        counter.add(1, &[]);
+        let mut handed_over = 0;
+        collector.collect(&mut |_, items, _| handed_over += items);
+        assert_eq!((handed_over, missed()), (1, false));
+    }
+
+    #[test]
+    fn a_turn_is_given_back_in_a_panic() {
+        let turn = Turn::default();
+        let read = || {
+            let _taken = turn.take(Duration::ZERO).unwrap();
+            panic!("the reading is haunted");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(read)).is_err());
+        assert!(turn.take(Duration::ZERO).is_some());
+    }
+
+    #[test]
+    fn who_gets_no_turn_knows_what_was_missed() {
+        let reader = SharedReader::new(Temporality::Delta);
+        let provider = SdkMeterProvider::builder().with_reader(reader.clone()).build();
+        let collector = Collector::new(reader, provider, Bytes::new(), String::new());
+        let taken = collector.turn.take(Duration::ZERO).unwrap();
+        collector.collect(&mut |_, _, _| panic!("nothing can be read"));
+        assert!(missed());
+        drop(taken);
+        collector.collect(&mut |_, _, _| panic!("nothing is measured"));
+        assert!(!missed());
+    }
 
     #[test]
     fn a_turn_is_one_at_a_time_and_waited_for_with_a_deadline() {
@@ -144,7 +227,7 @@ mod tests {
         assert!(turn.take(Duration::from_millis(1)).is_none());
         std::thread::scope(|scope| {
             let next = scope.spawn(|| turn.take(Duration::from_secs(60)).is_some());
-            turn.give_back(mine);
+            drop(mine);
             assert!(next.join().unwrap());
         });
     }

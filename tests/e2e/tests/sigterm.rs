@@ -48,7 +48,8 @@ fn demand_complete(ended: &Ended) {
     assert_eq!(ended.witnessed_at_backend(), ended.verdict.spans_ended);
     let function = &ended.summary().expect("a summary").functions[0];
     assert!(!function.unknown_tail, "{function:?}");
-    assert_eq!((function.ended, function.buffered), (function.written, 0), "{function:?}");
+    let whole = format!("{function:?}, {:?}", ended.verdict);
+    assert_eq!((function.ended, function.buffered), (function.written, 0), "{whole}");
 }
 
 #[tokio::test]
