@@ -129,6 +129,16 @@ async fn a_timeout_and_another_invocation() {
     demand_everything(on_rie, 2, 2, false).await;
 }
 
+/// The client gives up, the handler does not; then the environment ends.
+#[tokio::test]
+async fn sigterm_while_the_handler_blocks_its_only_thread() {
+    let Some(on_rie) = on_rie("end").await else { return };
+    let event = format!(r#"{{"spans":{SPANS},"block_ms":15000}}"#);
+    let patience = Duration::from_millis(1_200);
+    tokio::time::timeout(patience, on_rie.sandbox.invoke(event)).await.expect_err("it blocks");
+    demand_everything(on_rie, 1, 1, false).await;
+}
+
 #[tokio::test]
 async fn a_crash_and_another_invocation() {
     let Some(on_rie) = on_rie("end").await else { return };

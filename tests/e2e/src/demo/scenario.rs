@@ -30,6 +30,8 @@ enum Ending {
     Timeout,
     Sigkill,
     BackendDown,
+    SigtermAtOnce,
+    SigtermBlocked,
 }
 
 /// What came of it.
@@ -54,6 +56,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         story: "the backend is down when the environment ends: dead letters",
         ending: Ending::BackendDown,
     },
+    Scenario {
+        name: "sigterm",
+        story: "SIGTERM right after the response, before anybody could flush",
+        ending: Ending::SigtermAtOnce,
+    },
+    Scenario {
+        name: "blocked",
+        story: "SIGTERM while the handler blocks the only thread of its runtime",
+        ending: Ending::SigtermBlocked,
+    },
 ];
 
 /// Whether each sum at the backend is what the function says it has measured.
@@ -71,8 +83,19 @@ impl Scenario {
         if self.ending == Ending::BackendDown {
             rig.backend.set(Script::status(503));
         }
-        let outcome = self.invoke(&rig).await;
-        complaints.extend(self.judge(&outcome));
+        match self.ending {
+            Ending::SigtermAtOnce => {
+                let mut invocation = rig.sandbox.begin(r#"{"spans":2000}"#);
+                if invocation.response().await.is_none() {
+                    complaints.push("there was no response".to_owned());
+                }
+            }
+            Ending::SigtermBlocked => {
+                drop(rig.sandbox.begin(r#"{"spans":2000,"block_ms":15000}"#));
+                rig.until_ended(2_000, TIMEOUT).await;
+            }
+            _ => complaints.extend(self.judge(&self.invoke(&rig).await)),
+        }
         if self.ending == Ending::Ok {
             let again = self.invoke(&rig).await;
             complaints.extend(self.judge(&again));
@@ -85,6 +108,7 @@ impl Scenario {
     async fn invoke(&self, rig: &Rig) -> Outcome {
         let then = match self.ending {
             Ending::Ok | Ending::BackendDown | Ending::Sigkill => "ok",
+            Ending::SigtermAtOnce | Ending::SigtermBlocked => "ok",
             Ending::Error => "error",
             Ending::Panic => "panic",
             Ending::Timeout => "hang",
@@ -101,7 +125,7 @@ impl Scenario {
 
     fn judge(&self, outcome: &Outcome) -> Option<String> {
         let expected = match self.ending {
-            Ending::Ok | Ending::BackendDown => Status::Ok,
+            Ending::Ok | Ending::BackendDown | Ending::SigtermAtOnce | Ending::SigtermBlocked => Status::Ok,
             Ending::Error | Ending::Panic => Status::FunctionError,
             Ending::Timeout => Status::Timeout,
             Ending::Sigkill => Status::Crash,
