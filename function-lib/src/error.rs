@@ -38,6 +38,20 @@ impl std::error::Error for FlushError {}
 /// Why [`crate::Telemetry::run`] did not start: there is no Lambda around this process.
 ///
 /// `Debug` is the same text as `Display`: it is what an error that leaves `main` is printed with.
+///
+/// ```
+/// use lambda_flush::{LambdaEvent, service_fn};
+/// use serde_json::Value;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), lambda_flush::Error> {
+/// let telemetry = lambda_flush::Telemetry::builder().install_global(false).init()?;
+/// let handler = service_fn(async |event: LambdaEvent<Value>| Ok::<_, lambda_flush::Error>(event.payload));
+/// let error = telemetry.run(handler).await.expect_err("this is not Lambda");
+/// assert!(error.is::<lambda_flush::NotInLambda>());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotInLambda {

@@ -9,6 +9,13 @@ use std::time::SystemTime;
 use opentelemetry::trace::{SpanId, TraceId};
 
 /// Draws every id with `getrandom(2)`.
+///
+/// ```
+/// use lambda_flush::KernelIdGenerator;
+/// use opentelemetry_sdk::trace::IdGenerator;
+///
+/// assert_ne!(KernelIdGenerator.new_span_id(), KernelIdGenerator.new_span_id());
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KernelIdGenerator;
 

@@ -144,6 +144,13 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Sets up everything from the environment and connects to the extension, in at most 20 ms and normally far less.
 /// The same as `Telemetry::builder().init()`.
 ///
+/// ```
+/// let telemetry = lambda_flush::init()?;
+/// lambda_flush::tracing::info_span!("work").in_scope(|| ());
+/// assert_eq!(telemetry.stats().started, 1);
+/// # Ok::<(), lambda_flush::Error>(())
+/// ```
+///
 /// # Errors
 /// See [`Builder::init`].
 pub fn init() -> Result<Telemetry, Error> {

@@ -180,6 +180,15 @@ impl Telemetry {
     }
 
     /// The OpenTelemetry provider. Its `force_flush` does nothing useful here: spans are handed over when they end.
+    ///
+    /// ```
+    /// use lambda_flush::opentelemetry::trace::{Span, Tracer, TracerProvider};
+    ///
+    /// let telemetry = lambda_flush::Telemetry::builder().install_global(false).init()?;
+    /// telemetry.tracer_provider().tracer("orders").start("load").end();
+    /// assert_eq!(telemetry.stats().ended, 1);
+    /// # Ok::<(), lambda_flush::Error>(())
+    /// ```
     #[must_use]
     pub fn tracer_provider(&self) -> &SdkTracerProvider {
         &self.provider
@@ -227,6 +236,17 @@ impl Telemetry {
     /// when awaited in an invocation, else for one second. Not needed in normal operation: what is written is
     /// already in the extension's custody, whatever becomes of this process.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), lambda_flush::Error> {
+    /// let telemetry = lambda_flush::Telemetry::builder().install_global(false).init()?;
+    /// if let Err(why) = telemetry.flush().await {
+    ///     eprintln!("not confirmed: {why}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`FlushError`] says what was in the way. Nothing is lost by it.
     pub async fn flush(&self) -> Result<(), FlushError> {
@@ -249,12 +269,25 @@ impl Telemetry {
     }
 
     /// What became of the items of this process so far.
+    ///
+    /// ```
+    /// let telemetry = lambda_flush::Telemetry::builder().install_global(false).init()?;
+    /// let stats = telemetry.stats();
+    /// assert_eq!(stats.ended, stats.written + stats.buffered + stats.dropped.values().sum::<u64>());
+    /// # Ok::<(), lambda_flush::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { started: self.started.load(Ordering::Relaxed), ..self.handoff.stats() }
     }
 
     /// How many items are in the library's buffer, where they would die with the process. Costs one atomic load.
+    ///
+    /// ```
+    /// let telemetry = lambda_flush::Telemetry::builder().install_global(false).init()?;
+    /// assert_eq!(telemetry.buffered(), 0);
+    /// # Ok::<(), lambda_flush::Error>(())
+    /// ```
     #[must_use]
     pub fn buffered(&self) -> u64 {
         self.handoff.buffered()
@@ -262,6 +295,10 @@ impl Telemetry {
 }
 
 /// [`Telemetry::buffered`] of the process's first telemetry that was installed globally; 0 before.
+///
+/// ```
+/// assert_eq!(lambda_flush::buffered(), 0);
+/// ```
 #[must_use]
 pub fn buffered() -> u64 {
     BUFFERED.get().map_or(0, |buffered| buffered.load(Ordering::Acquire))

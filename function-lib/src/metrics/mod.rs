@@ -95,6 +95,15 @@ impl Builder {
 
 impl Telemetry {
     /// The provider of meters. It is the process's own, too, unless the builder was told not to install anything.
+    ///
+    /// ```
+    /// use lambda_flush::opentelemetry::metrics::MeterProvider;
+    ///
+    /// let telemetry = lambda_flush::Telemetry::builder().install_global(false).init()?;
+    /// let orders = telemetry.meter_provider().meter("orders").u64_counter("orders").build();
+    /// orders.add(1, &[]);
+    /// # Ok::<(), lambda_flush::Error>(())
+    /// ```
     #[must_use]
     pub fn meter_provider(&self) -> &HandoffMeterProvider {
         &self.metrics.provider
