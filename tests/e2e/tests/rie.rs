@@ -6,7 +6,7 @@
     reason = "all of this target is a test"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lambda_flush_e2e::measured::Sums;
@@ -137,6 +137,36 @@ async fn sigterm_while_the_handler_blocks_its_only_thread() {
     let patience = Duration::from_millis(1_200);
     tokio::time::timeout(patience, on_rie.sandbox.invoke(event)).await.expect_err("it blocks");
     demand_everything(on_rie, 1, 1, false).await;
+}
+
+/// The function's process in this environment, by its executable and its witness file.
+fn pid_of_function(witness: &Path) -> Option<String> {
+    let witness = witness.to_string_lossy().into_owned();
+    let is_ours = |entry: &Path| {
+        let exe = std::fs::read_link(entry.join("exe")).is_ok_and(|exe| exe.ends_with("witness-function"));
+        let environ = std::fs::read(entry.join("environ")).unwrap_or_default();
+        exe && String::from_utf8_lossy(&environ).contains(&witness)
+    };
+    let mut processes = std::fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
+    processes.find(|entry| is_ours(entry))?.file_name()?.to_str().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn sigkill_in_mid_invocation() {
+    let Some(on_rie) = on_rie("end").await else { return };
+    let witness = on_rie.witness.clone();
+    let killer = tokio::spawn(async move {
+        while witness::read(&witness).map_or(0, |contents| contents.records.len()) < SPANS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let pid = pid_of_function(&witness).expect("the function runs");
+        std::process::Command::new("kill").args(["-9", &pid]).status().expect("kill");
+    });
+    let event = format!(r#"{{"spans":{SPANS},"then":"hang"}}"#);
+    let answer = on_rie.sandbox.invoke(event).await.expect("an answer");
+    killer.await.expect("it was killed");
+    assert_eq!(answer.status, Status::Crash);
+    demand_everything(on_rie, 1, 1, true).await;
 }
 
 #[tokio::test]
