@@ -44,7 +44,9 @@ async fn extension(name: &str, runtime_api: &str, config: Config, faults: &[Faul
     let clock = Clock::start();
     let (links_in, links) = mpsc::channel(INPUTS_MAX);
     let (events, lifecycle) = mpsc::channel(1);
-    let mut inputs = Inputs { lifecycle, links };
+    let (_doors_in, doors) = mpsc::channel(INPUTS_MAX);
+    let (_platform_in, platform) = mpsc::channel(INPUTS_MAX);
+    let mut inputs = Inputs { lifecycle, links, doors, platform };
     // Before `register`: the runtime is started only after it, so the library can connect at once.
     match unix::bind(&config.socket) {
         Ok(listener) => drop(tokio::spawn(unix::serve(listener, links_in.clone()))),

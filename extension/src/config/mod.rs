@@ -5,6 +5,7 @@ mod headers;
 mod read;
 mod table;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use http::Uri;
@@ -51,6 +52,19 @@ pub struct Config {
     pub headers: Headers,
     /// Where functions hand off.
     pub socket: SocketAddress,
+    /// Where we listen for OTLP and for the platform.
+    pub listen: Listen,
+}
+
+/// TCP addresses of ours; `None` switches a receiver off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// `LAMBDA_FLUSH_OTLP_HTTP_ADDR`.
+    pub otlp_http: Option<SocketAddr>,
+    /// `LAMBDA_FLUSH_OTLP_GRPC_ADDR`.
+    pub otlp_grpc: Option<SocketAddr>,
+    /// `LAMBDA_FLUSH_TELEMETRY_ADDR`; advertised as `sandbox.localdomain`.
+    pub telemetry: Option<SocketAddr>,
 }
 
 /// A URL for each signal that has one.

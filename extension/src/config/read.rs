@@ -1,9 +1,10 @@
 //! Reading the variables. A fault never stops anything: the default is used and the fault is reported.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Config, Endpoints, Fault, Headers, SocketAddress, Source, endpoint};
+use super::{Config, Endpoints, Fault, Headers, Listen, SocketAddress, Source, endpoint};
 use crate::core::{FlushConfig, Strategy};
 use crate::limits::{
     BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, DEAD_LETTER_BYTES_PER_SECOND, MEMORY_MB_PER_CORE,
@@ -42,6 +43,8 @@ pub fn read(source: &dyn Source) -> (Config, Vec<Fault>) {
             1..=TIMEOUT_MS_MAX,
             &mut faults,
         ),
+        managed: first(source, &["AWS_LAMBDA_INITIALIZATION_TYPE"])
+            .is_some_and(|(_, kind)| kind == "lambda-managed-instances"),
         buffer_bytes_max: buffer(source, memory_mb, &mut faults),
         export: endpoints != Endpoints::default(),
         dead_letter: dead_letter(source, &mut faults),
@@ -49,7 +52,13 @@ pub fn read(source: &dyn Source) -> (Config, Vec<Fault>) {
             / MEMORY_MB_PER_CORE)
             .max(1),
     };
-    let config = Config { flush, endpoints, headers: headers(source, &mut faults), socket: socket(source) };
+    let config = Config {
+        flush,
+        endpoints,
+        headers: headers(source, &mut faults),
+        socket: socket(source),
+        listen: listen(source, &mut faults),
+    };
     (config, faults)
 }
 
@@ -188,4 +197,25 @@ fn socket(source: &dyn Source) -> SocketAddress {
             SocketAddress::Abstract(format!("lambda-flush/{api}"))
         }
     }
+}
+
+fn listen(source: &dyn Source, faults: &mut Vec<Fault>) -> Listen {
+    Listen {
+        otlp_http: address(source, "LAMBDA_FLUSH_OTLP_HTTP_ADDR", "127.0.0.1:4318", faults),
+        otlp_grpc: address(source, "LAMBDA_FLUSH_OTLP_GRPC_ADDR", "127.0.0.1:4317", faults),
+        telemetry: address(source, "LAMBDA_FLUSH_TELEMETRY_ADDR", "0.0.0.0:4319", faults),
+    }
+}
+
+/// `off` switches a receiver off.
+fn address(source: &dyn Source, name: &str, default: &str, faults: &mut Vec<Fault>) -> Option<SocketAddr> {
+    let default = default.parse().ok();
+    let Some((name, text)) = first(source, &[name]) else { return default };
+    if text == "off" {
+        return None;
+    }
+    text.parse().ok().or_else(|| {
+        fault(faults, name, "is neither IP:port nor off; the default is used".to_owned());
+        default
+    })
 }

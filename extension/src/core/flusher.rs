@@ -33,6 +33,8 @@ pub struct FlushConfig {
     pub billed_max: Duration,
     /// `LAMBDA_FLUSH_OTLP_TIMEOUT`: one export request.
     pub export_timeout: Duration,
+    /// On managed instances: no INVOKE events, no freeze, flushes by timer.
+    pub managed: bool,
     /// `LAMBDA_FLUSH_BUFFER_BYTES_MAX`.
     pub buffer_bytes_max: u64,
     /// Whether there is a backend.
@@ -105,6 +107,11 @@ impl Flusher {
             Event::LinkOpened(link) => self.links.open(link, now),
             Event::LinkReceived(link, messages) => self.received(now, link, messages),
             Event::LinkClosed { link, torn } => self.links.close(link, torn),
+            Event::RequestReceived { request, .. } => self.act(Action::Answer(
+                request,
+                super::Admission::Refused { retry_after: Duration::from_secs(1) },
+            )),
+            Event::Platform(_) => {}
             Event::ExportDone(batch, outcome) => self.export_done(now, batch, outcome),
             Event::DeadLetterPrepared { batch, line_bytes, took } => {
                 self.dead_letter_prepared(batch, line_bytes, took);

@@ -43,6 +43,10 @@ pub struct LinkId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchId(pub u64);
 
+/// One OTLP export request at a door (OTLP/HTTP or OTLP/gRPC), waiting for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DoorRequest(pub u64);
+
 /// `Lambda-Runtime-Aws-Request-Id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub String);
@@ -111,6 +115,19 @@ pub enum Event {
         /// In the middle of a frame: the item being written is lost with the writer.
         torn: bool,
     },
+    /// A whole, structurally valid OTLP export request stands at a door. It is answered with [`Action::Answer`].
+    RequestReceived {
+        /// Which.
+        request: DoorRequest,
+        /// Of the request.
+        signal: Signal,
+        /// Telemetry items in it.
+        items: u64,
+        /// The OTLP export request.
+        body: Bytes,
+    },
+    /// The platform's telemetry says something.
+    Platform(Platform),
     /// An export ended by itself.
     ExportDone(BatchId, Outcome),
     /// A batch stands ready as dead-letter lines.
@@ -131,6 +148,39 @@ pub enum Event {
     },
     /// The time of [`Flusher::poll_timeout`] has come; too early is harmless.
     Wake,
+}
+
+/// What the Telemetry API tells us (platform.md: nothing of it is certain to come, or to come in time).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platform {
+    /// The subscription was answered with 200.
+    Subscribed,
+    /// `platform.start`.
+    InvocationStarted {
+        /// Which.
+        request_id: RequestId,
+    },
+    /// `platform.runtimeDone`; on managed instances `platform.report`.
+    InvocationDone {
+        /// Which.
+        request_id: RequestId,
+        /// `success`, `error`, `failure`, `timeout` or something newer.
+        status: String,
+        /// For instance `Runtime.ExitError`.
+        error_type: Option<String>,
+    },
+}
+
+/// Whether an OTLP request was taken into custody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is ours.
+    Accepted,
+    /// No room, or no time: the sender keeps it.
+    Refused {
+        /// When to come back (`Retry-After`, `RetryInfo`).
+        retry_after: Duration,
+    },
 }
 
 /// What became of an export request.
@@ -174,6 +224,8 @@ pub enum Action {
     CallNext,
     /// Answer on a link.
     Reply(LinkId, Reply),
+    /// Answer a request at a door.
+    Answer(DoorRequest, Admission),
     /// Hang up.
     CloseLink(LinkId),
     /// Send a batch to the backend and report [`Event::ExportDone`] by the deadline.

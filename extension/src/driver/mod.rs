@@ -13,10 +13,11 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::core::phase::Phase;
-use crate::core::{Action, Event, Flusher, Level, LinkId, Notice, Reply};
+use crate::core::{Action, Admission, DoorRequest, Event, Flusher, Level, LinkId, Notice, Platform, Reply};
 use crate::export::http::Exporter;
 use crate::lambda::lifecycle::Lifecycle;
 use crate::output::Output;
+use crate::receive::door::DoorInput;
 use crate::receive::link::LinkInput;
 use crate::summary;
 
@@ -37,6 +38,10 @@ pub struct Inputs {
     pub lifecycle: Receiver<Lifecycle>,
     /// From the hand-off socket.
     pub links: Receiver<LinkInput>,
+    /// From the OTLP receivers.
+    pub doors: Receiver<DoorInput>,
+    /// From the Telemetry API.
+    pub platform: Receiver<Platform>,
 }
 
 /// See the module's description.
@@ -48,6 +53,8 @@ pub struct Driver {
     exports: Exports,
     letters: Letters,
     links: BTreeMap<LinkId, UnboundedSender<Reply>>,
+    doors: BTreeMap<DoorRequest, oneshot::Sender<Admission>>,
+    door_requests: u64,
     call_next: Option<oneshot::Sender<()>>,
     seeded: bool,
     link_faults: u32,
@@ -64,6 +71,8 @@ impl Driver {
             letters: Letters::new(output.clone(), clock),
             output,
             links: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            door_requests: 0,
             call_next: None,
             seeded: false,
             link_faults: 0,
@@ -105,6 +114,8 @@ impl Driver {
             biased;
             Some(lifecycle) = inputs.lifecycle.recv() => self.lifecycle(lifecycle),
             Some(input) = inputs.links.recv() => self.link(input),
+            Some(platform) = inputs.platform.recv() => Event::Platform(platform),
+            Some(request) = inputs.doors.recv() => self.door(request),
             Some(event) = self.exports.next() => event,
             Some(event) = self.letters.next() => event,
             () = tokio::time::sleep(wake) => Event::Wake,
@@ -120,6 +131,13 @@ impl Driver {
         }
         self.call_next = lifecycle.call_next;
         lifecycle.event
+    }
+
+    fn door(&mut self, input: DoorInput) -> Event {
+        self.door_requests += 1;
+        let request = DoorRequest(self.door_requests);
+        self.doors.insert(request, input.answer);
+        Event::RequestReceived { request, signal: input.signal, items: input.items, body: input.body }
     }
 
     fn link(&mut self, input: LinkInput) -> Event {
@@ -152,6 +170,12 @@ impl Driver {
                 if let Some(replies) = self.links.get(&link) {
                     // The link has just ended; its `LinkClosed` is on the way.
                     let _ended = replies.send(reply);
+                }
+            }
+            Action::Answer(request, admission) => {
+                if let Some(answer) = self.doors.remove(&request) {
+                    // The client hung up; what was accepted stays accepted.
+                    let _gone = answer.send(admission);
                 }
             }
             Action::CloseLink(link) => drop(self.links.remove(&link)),

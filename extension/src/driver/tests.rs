@@ -19,6 +19,7 @@ fn driver() -> Driver {
         strategy: Strategy::End,
         billed_max: Duration::from_millis(100),
         export_timeout: Duration::from_secs(1),
+        managed: false,
         buffer_bytes_max: 4 << 20,
         export: false,
         dead_letter: true,
@@ -53,7 +54,7 @@ async fn after_a_panic_invocations_pass_and_what_was_held_is_counted() {
     driver.call_next = Some(held_back);
     let (events, lifecycle) = mpsc::channel(1);
     let (_links, links) = mpsc::channel(1);
-    let mut inputs = Inputs { lifecycle, links };
+    let mut inputs = Inputs { lifecycle, links, doors: mpsc::channel(1).1, platform: mpsc::channel(1).1 };
     let platform = async {
         released.await.expect_err("the invocation of the panic is let go");
         let deadline = driver_deadline();

@@ -1,4 +1,5 @@
 //! Taking telemetry in.
 
+pub mod door;
 pub mod link;
 pub mod unix;

@@ -42,6 +42,7 @@ pub fn config() -> FlushConfig {
         strategy: Strategy::End,
         billed_max: Duration::from_millis(100),
         export_timeout: Duration::from_secs(10),
+        managed: false,
         buffer_bytes_max: 16 << 20,
         export: true,
         dead_letter: true,

@@ -98,7 +98,10 @@ impl Rules {
             }
             Event::Wake => self.idle = true,
             Event::DeadLetterPrepared { batch, .. } => self.prepared(*batch),
-            Event::LinkOpened(_) | Event::DeadLettersWritten { .. } => {}
+            Event::LinkOpened(_)
+            | Event::RequestReceived { .. }
+            | Event::Platform(_)
+            | Event::DeadLettersWritten { .. } => {}
         }
     }
 

@@ -268,6 +268,7 @@ fn random_config(random: &mut fastrand::Rng) -> FlushConfig {
         strategy: if random.u8(0..4) == 0 { Strategy::Shutdown } else { Strategy::End },
         billed_max: Duration::from_millis(caps[random.usize(0..caps.len())]),
         export_timeout: Duration::from_millis([50, 300, 10_000][random.usize(0..3)]),
+        managed: false,
         buffer_bytes_max: [4 << 20, 16 << 20][random.usize(0..2)],
         export: random.u8(0..8) != 0,
         dead_letter: random.u8(0..4) != 0,
