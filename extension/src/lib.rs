@@ -6,9 +6,11 @@
 //! - [`app`]: wiring; [`driver`]: the one loop around the core; [`clock`]: the only reader of clocks.
 //! - [`lambda`]: Extensions API; [`receive`]: hand-off socket; [`export`]: OTLP to the backend.
 //! - [`config`]; [`output`]: lines on stdout; [`dead_letter`], [`summary`]: what they say.
+//! - [`check`]: `--check`, the doctor.
 //! - [`panics`]: none reaches the process boundary.
 
 pub mod app;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod core;

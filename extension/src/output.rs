@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -15,8 +16,10 @@ const QUEUE_LINES: usize = 256;
 /// See the module's description.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
-    queue: Option<SyncSender<Job>>,
+    writer: Option<Arc<OnceLock<Option<Queue>>>>,
 }
+
+type Queue = SyncSender<Job>;
 
 /// Blocks of lines, each with the way to say whether it went out whole.
 type Job = Vec<(Vec<String>, Option<oneshot::Sender<bool>>)>;
@@ -29,15 +32,11 @@ struct NoticeLine<'a> {
 }
 
 impl Output {
-    /// Starts the writer.
+    /// Lines go to standard output. The writer starts with the first one: a thread would cost the start of the
+    /// process more than all that comes before `register`.
     #[must_use]
     pub fn stdout() -> Self {
-        let (queue, jobs) = sync_channel(QUEUE_LINES);
-        let writer = std::thread::Builder::new().name("output".into()).stack_size(64 << 10);
-        match writer.spawn(move || write_jobs(&jobs)) {
-            Ok(_) => Self { queue: Some(queue) },
-            Err(_) => Self { queue: None },
-        }
+        Self { writer: Some(Arc::default()) }
     }
 
     /// Prints a notice, if the pipe is not stalled.
@@ -69,12 +68,21 @@ impl Output {
     }
 
     fn send(&self, job: Job) {
-        let Some(queue) = &self.queue else { return };
+        let Some(queue) = self.writer.as_ref().and_then(|writer| writer.get_or_init(start).as_ref()) else {
+            return;
+        };
         match queue.try_send(job) {
             // A job that is not taken drops its confirmation, which says so.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
+}
+
+/// `None` where no thread can be had: then nothing is printed, and nothing confirmed.
+fn start() -> Option<Queue> {
+    let (queue, jobs) = sync_channel(QUEUE_LINES);
+    let writer = std::thread::Builder::new().name("output".into()).stack_size(64 << 10);
+    writer.spawn(move || write_jobs(&jobs)).ok().map(|_| queue)
 }
 
 fn write_jobs(jobs: &Receiver<Job>) {

@@ -13,8 +13,26 @@ struct Summary<'a> {
     version: u32,
     reason: &'a str,
     spare_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Cause<'a>>,
     destinations: [Destination; 1],
+    doors: Doors,
     functions: Vec<Function<'a>>,
+}
+
+/// The last invocation that did not succeed, as the platform has it.
+#[derive(Serialize)]
+struct Cause<'a> {
+    request_id: &'a str,
+    status: &'a str,
+    error_type: Option<&'a str>,
+}
+
+/// Items of OTLP requests. Those refused stayed with their senders: they are no term of the balance.
+#[derive(Serialize)]
+struct Doors {
+    accepted: u64,
+    refused: u64,
 }
 
 #[derive(Serialize)]
@@ -47,12 +65,19 @@ struct Function<'a> {
 /// The line. `spare_ms` is the time left before the deadline.
 #[must_use]
 pub fn line(core: &Flusher, reason: &str, spare_ms: u64) -> String {
+    let (accepted, refused) = core.door_items();
     let summary = Summary {
         lambda_flush: "summary",
         version: 1,
         reason,
         spare_ms,
+        cause: core.cause().map(|cause| Cause {
+            request_id: &cause.request_id.0,
+            status: &cause.status,
+            error_type: cause.error_type.as_deref(),
+        }),
         destinations: [destination(core.ledger(), core.held())],
+        doors: Doors { accepted, refused },
         functions: core.processes().iter().map(function).collect(),
     };
     serde_json::to_string(&summary).unwrap_or_default()

@@ -1,9 +1,12 @@
 //! Configuration: every fault at once, always something to run with, no secret shown.
+#![allow(clippy::expect_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lambda_flush_extension::config::{Config, Fault, SocketAddress, Source, TABLE, read};
+use lambda_flush_extension::config::{
+    Compression, Config, Destination, Fault, Protocol, SocketAddress, Source, TABLE, read,
+};
 use lambda_flush_extension::core::{Signal, Strategy};
 
 struct Env(BTreeMap<&'static str, &'static str>);
@@ -14,40 +17,63 @@ impl Source for Env {
     }
 }
 
-fn config(vars: &[(&'static str, &'static str)]) -> (Config, Vec<Fault>) {
+fn configured(vars: &[(&'static str, &'static str)]) -> (Config, Vec<Fault>) {
     read(&Env(vars.iter().copied().collect()))
 }
 
 fn url(config: &Config, signal: Signal) -> Option<String> {
-    config.endpoints.of(signal).map(ToString::to_string)
+    Some(config.export.of(signal)?.url.to_string())
 }
+
+fn traces(config: &Config) -> &Destination {
+    config.export.of(Signal::Traces).expect("traces go somewhere")
+}
+
+fn named(faults: &[Fault]) -> Vec<&str> {
+    faults.iter().map(|fault| fault.variable.as_str()).collect()
+}
+
+/// Variables of which any text is right.
+const NEVER_FAULTY: [&str; 1] = ["LAMBDA_FLUSH_SOCKET"];
 
 #[test]
 fn every_fault_is_reported_at_once_and_defaults_hold() {
-    let (config, faults) = config(&[
-        ("LAMBDA_FLUSH_OTLP_ENDPOINT", "not a url"),
-        ("LAMBDA_FLUSH_OTLP_HEADERS", "authorization"),
-        ("LAMBDA_FLUSH_OTLP_PROTOCOL", "grpc"),
-        ("LAMBDA_FLUSH_OTLP_TIMEOUT", "soon"),
-        ("LAMBDA_FLUSH_STRATEGY", "sometimes"),
-        ("LAMBDA_FLUSH_MAX_BILLED_MS", "-1"),
-        ("LAMBDA_FLUSH_BUFFER_BYTES_MAX", "12"),
-        ("LAMBDA_FLUSH_DEAD_LETTER", "/dev/null"),
-    ]);
-    let named: Vec<_> = faults.iter().map(|fault| fault.variable.as_str()).collect();
-    assert_eq!(named.len(), 8, "{faults:?}");
-    for variable in TABLE.iter().map(|variable| variable.name).filter(|name| *name != "LAMBDA_FLUSH_SOCKET") {
-        assert!(named.contains(&variable), "{variable} is faulty and was not reported");
+    let wrong = |name| match name {
+        "LAMBDA_FLUSH_OTLP_ENDPOINT" => "https://",
+        "LAMBDA_FLUSH_BUFFER_BYTES_MAX" => "12",
+        "LAMBDA_FLUSH_OTLP_CERTIFICATE"
+        | "LAMBDA_FLUSH_OTLP_CLIENT_CERTIFICATE"
+        | "LAMBDA_FLUSH_OTLP_CLIENT_KEY" => "/dev/null",
+        _ => "nonsense",
+    };
+    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+    let own = TABLE.iter().map(|variable| variable.name).filter(|name| !name.contains(','));
+    let mut vars: Vec<_> =
+        own.filter(|name| !NEVER_FAULTY.contains(name)).map(|name| (name, wrong(name))).collect();
+    vars.extend(proxies.map(|name| (name, "socks5://proxy:1080")));
+    let (without, faults) = configured(&vars);
+    for (name, _) in vars.iter().filter(|(name, _)| !name.contains("CERTIFICATE") && !name.contains("KEY")) {
+        assert_eq!(named(&faults).iter().filter(|named| *named == name).count(), 1, "{name}: {faults:#?}");
     }
+    assert!(!without.flush.export && without.flush.dead_letter);
+    // Files are looked at where they are used.
+    vars[0] = ("LAMBDA_FLUSH_OTLP_ENDPOINT", "https://backend");
+    let (config, faults) = configured(&vars);
+    assert_eq!(faults.len(), vars.len() - 1, "{faults:#?}");
     assert_eq!(config.flush.strategy, Strategy::End);
     assert_eq!(config.flush.billed_max, Duration::from_millis(100));
     assert_eq!(config.flush.export_timeout, Duration::from_secs(10));
-    assert!(config.flush.dead_letter && !config.flush.export);
+    assert_eq!(config.flush.buffer_bytes_max, 4 << 20);
+    assert_eq!(config.export.idle_max, Duration::from_secs(3));
+    let Destination { protocol, compression, tls, .. } = traces(&config);
+    assert_eq!((*protocol, *compression), (Protocol::HttpProtobuf, Compression::Gzip));
+    assert!(tls.roots.is_none() && tls.client.is_none());
+    assert!(config.export.headers_from.is_none() && config.export.name_server.is_none());
 }
 
 #[test]
 fn nothing_set_is_one_fault_that_says_what_to_set() {
-    let (config, faults) = config(&[]);
+    let (config, faults) = configured(&[]);
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].variable, "LAMBDA_FLUSH_OTLP_ENDPOINT");
     assert!(!config.flush.export);
@@ -55,7 +81,7 @@ fn nothing_set_is_one_fault_that_says_what_to_set() {
 
 #[test]
 fn a_sound_configuration_has_no_faults() {
-    let (config, faults) = config(&[
+    let (config, faults) = configured(&[
         ("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://10.0.0.9:4318/base/"),
         ("LAMBDA_FLUSH_OTLP_TIMEOUT", "1500"),
         ("LAMBDA_FLUSH_STRATEGY", "shutdown"),
@@ -74,7 +100,7 @@ fn a_sound_configuration_has_no_faults() {
 
 #[test]
 fn the_standard_variables_are_a_fallback_per_signal_too() {
-    let (config, faults) = config(&[
+    let (config, faults) = configured(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4320"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:9/exactly/this"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "77"),
@@ -88,10 +114,10 @@ fn the_standard_variables_are_a_fallback_per_signal_too() {
 #[test]
 fn our_own_receiver_is_no_backend() {
     // The function's SDKs need this value, and we read the same environment.
-    let (config, faults) = config(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")]);
+    let (config, faults) = configured(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")]);
     assert!(!config.flush.export);
     assert_eq!(faults[0].variable, "LAMBDA_FLUSH_OTLP_ENDPOINT");
-    let (own, faults) = self::config(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://127.0.0.1:4318")]);
+    let (own, faults) = configured(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://127.0.0.1:4318")]);
     assert!(!own.flush.export);
     assert!(faults[0].message.contains("own receiver"), "{faults:?}");
 }
@@ -99,32 +125,132 @@ fn our_own_receiver_is_no_backend() {
 #[test]
 fn what_would_be_misread_or_ignored_is_a_fault() {
     for endpoint in ["http://backend/?token=x", "http://user:pass@backend"] {
-        let (config, faults) = config(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", endpoint)]);
+        let (config, faults) = configured(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", endpoint)]);
         assert!(
             !config.flush.export && faults[0].message.contains("LAMBDA_FLUSH_OTLP_HEADERS"),
             "{faults:?}"
         );
         assert!(!format!("{faults:?}").contains("pass") && !format!("{faults:?}").contains("token=x"));
     }
-    let (_, faults) = config(&[
+}
+
+#[test]
+fn a_signal_has_its_own_of_everything_unless_ours_is_set() {
+    let standard = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://backend"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=all"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=traces"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "77"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "none"),
+    ];
+    let shown = |config: &Config, signal| {
+        let Destination { url, protocol, compression, headers, timeout, .. } =
+            config.export.of(signal).unwrap();
+        let header = headers.iter().map(|(_, value)| value.to_str().unwrap()).collect::<String>();
+        (url.to_string(), *protocol, *compression, header, timeout.as_millis())
+    };
+    let (config, faults) = configured(&standard);
+    assert_eq!(faults, []);
+    let of = |text: &str| text.to_owned();
+    assert_eq!(
+        [Signal::Traces, Signal::Metrics].map(|signal| shown(&config, signal)),
+        [
+            (
+                of("https://backend/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
+                Protocol::Grpc,
+                Compression::Gzip,
+                of("traces"),
+                77
+            ),
+            (of("https://backend/v1/metrics"), Protocol::HttpProtobuf, Compression::None, of("all"), 10_000)
+        ]
+    );
+    // The core waits for the slowest.
+    assert_eq!(config.flush.export_timeout, Duration::from_secs(10));
+    let own = [
+        ("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://own:9/x"),
+        ("LAMBDA_FLUSH_OTLP_HEADERS", "a=own"),
+        ("LAMBDA_FLUSH_OTLP_TIMEOUT", "5"),
+        ("LAMBDA_FLUSH_OTLP_COMPRESSION", "zstd"),
+    ];
+    let (config, faults) = configured(&[&standard[..], &own].concat());
+    assert_eq!(faults, []);
+    // The standard protocol may be the one in which the function's SDK talks to us.
+    let expected = (of("http://own:9/x/v1/traces"), Protocol::HttpProtobuf, Compression::Zstd, of("own"), 5);
+    assert_eq!(shown(&config, Signal::Traces), expected);
+}
+
+#[test]
+fn http_json_is_a_fault_and_a_path_has_no_place_in_grpc() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://backend/path");
+    let (config, faults) = configured(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]);
+    assert_eq!((faults.len(), traces(&config).protocol), (1, Protocol::HttpProtobuf));
+    assert!(faults[0].message.contains("http/protobuf is used"), "{faults:?}");
+    let (config, faults) = configured(&[endpoint, ("LAMBDA_FLUSH_OTLP_PROTOCOL", "grpc")]);
+    assert_eq!((faults.len(), traces(&config).protocol), (1, Protocol::Grpc));
+    assert!(faults[0].message.contains("path"), "{faults:?}");
+}
+
+#[test]
+fn where_we_listen_is_no_backend_wherever_that_is() {
+    let elsewhere = [
+        ("LAMBDA_FLUSH_OTLP_HTTP_ADDR", "127.0.0.1:9418"),
+        ("LAMBDA_FLUSH_OTLP_GRPC_ADDR", "off"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://localhost:4317"),
+    ];
+    for ours in [
+        "http://127.0.0.1:9418",
+        "http://127.9.9.9:9418/v1/traces",
+        "http://[::1]:9418",
+        "http://LOCALHOST:9418",
+    ] {
+        let own = ("LAMBDA_FLUSH_OTLP_ENDPOINT", ours);
+        let (config, faults) = configured(&[&elsewhere[..], &[own]].concat());
+        assert!(!config.flush.export && faults[0].message.contains("own receiver"), "{ours}: {faults:?}");
+    }
+    let (config, faults) = configured(&elsewhere);
+    assert_eq!((url(&config, Signal::Traces).as_deref(), faults), (Some("http://localhost:4317/"), vec![]));
+}
+
+#[test]
+fn proxies_are_never_used_for_this_sandbox() {
+    let (config, faults) = configured(&[
         ("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://backend"),
-        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=b"),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("http_proxy", "proxy:3128"),
+        ("HTTPS_PROXY", "http://user:pa%20ss@secure:3129"),
+        ("NO_PROXY", "internal.example, 10.0.0.0/8"),
     ]);
-    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert_eq!(faults, []);
+    let proxy = |text: &str| config.export.proxies.of(&text.parse().unwrap());
+    assert_eq!(proxy("http://backend").unwrap().url.authority().unwrap(), "proxy:3128");
+    let secure = proxy("https://backend").unwrap();
+    assert_eq!(secure.url.authority().unwrap(), "secure:3129");
+    assert_eq!(secure.authorization.unwrap(), "Basic dXNlcjpwYSBzcw==");
+    for direct in [
+        "http://localhost:1",
+        "https://127.0.0.1",
+        "http://[::1]:2",
+        "https://a.internal.example",
+        "http://10.1.2.3",
+    ] {
+        assert!(proxy(direct).is_none(), "{direct}");
+    }
+    assert!(!format!("{config:?}").contains("ss@") && !format!("{config:?}").contains("dXNl"));
 }
 
 #[test]
 fn the_buffer_follows_the_functions_memory() {
     for (memory, bytes) in [("128", 8 << 20), ("10240", 16 << 20), ("nonsense", 16 << 20)] {
-        let (config, _) = config(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)]);
+        let (config, _) = configured(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)]);
         assert_eq!(config.flush.buffer_bytes_max, bytes, "{memory} MB");
     }
 }
 
 #[test]
 fn secrets_are_never_shown() {
-    let (config, faults) = config(&[
+    let (config, faults) = configured(&[
         ("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://backend:1"),
         ("LAMBDA_FLUSH_OTLP_HEADERS", "authorization=Bearer%20tops3cret,tops3cret"),
     ]);

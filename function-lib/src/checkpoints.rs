@@ -56,12 +56,13 @@ impl Checkpoints {
         self.running.push(Running { attempt: attempt.to_owned(), last });
     }
 
-    /// It has ended.
-    pub(crate) fn end(&mut self, attempt: &str) {
+    /// It has ended. Returns whether nothing runs any more: then there are no more checkpoints either.
+    pub(crate) fn end(&mut self, attempt: &str) -> bool {
         self.running.retain(|running| running.attempt != attempt);
         if self.running.is_empty() {
             self.tick = None;
         }
+        self.running.is_empty()
     }
 
     /// When to look at [`Self::take_due`] next; `None` with no invocation running.
@@ -140,9 +141,9 @@ mod tests {
         let second = after(start, 300 * MS);
         checkpoints.begin("2", second.wall + 500 * MS, second);
         assert_eq!(checkpoints.next(second), Some(second.monotonic + 400 * MS));
-        checkpoints.end("2");
+        assert!(!checkpoints.end("2"), "the other one runs");
         assert_eq!(checkpoints.next(second), Some(start.monotonic + INTERVAL));
-        checkpoints.end("1");
+        assert!(checkpoints.end("1"));
         assert_eq!(checkpoints.next(second), None);
     }
 

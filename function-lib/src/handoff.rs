@@ -60,9 +60,10 @@ impl Handoff {
         self.0.0.collect();
     }
 
-    /// As [`Self::collect`], unless that may as well wait.
-    pub(crate) fn collect_with_room(&self) {
-        self.0.0.collect_with_room();
+    /// The handler of `attempt` has ended: collects, unless other invocations run. Theirs is then the next checkpoint,
+    /// within a second, or the last end. A collection at each of many ends would be paid for by all.
+    pub(crate) fn collect_at_end(&self, attempt: &str) {
+        self.0.0.collect_at_end(attempt);
     }
 
     /// Reads what came, reconnects if need be, and says that an invocation begins.

@@ -109,7 +109,7 @@ where
                     let Poll::Ready(result) = inner.as_mut().poll(task) else { return Poll::Pending };
                     this.step = Step::Finished;
                     if let Some(done) = &this.done {
-                        done.handoff.collect_with_room();
+                        done.handoff.collect_at_end(&done.invocation.attempt);
                     }
                     result
                 }
@@ -142,7 +142,7 @@ impl<F, E> Drop for InvocationFuture<F, E> {
                 done.invocation.ended(Status::Cancelled);
             }
             self.step = Step::Finished;
-            done.handoff.collect_with_room();
+            done.handoff.collect_at_end(&done.invocation.attempt);
         }
     }
 }

@@ -63,6 +63,11 @@
 //! extension that does nothing is registered, for without any extension Lambda sends no SIGTERM. Outside Lambda the same
 //! export works every five seconds, at [`Telemetry::flush`], and when the last handle on the telemetry is dropped.
 //!
+//! # Managed instances
+//! [`Telemetry::run_concurrent`] runs as many invocations at a time as `AWS_LAMBDA_MAX_CONCURRENCY` says. Each is told,
+//! traced and ended by itself; metrics are collected each second, and when the last of those that run ends. Without the
+//! extension telemetry is exported each second there, and the end of an invocation waits for nothing.
+//!
 //! # Logs
 //! A `tracing` event becomes an OTLP log record with the ids of the span it happened in, and a line of JSON on stdout
 //! with the names of CloudWatch's JSON log format; it stays an event of that span, too. `hyper`, `tokio`, `rustls`,

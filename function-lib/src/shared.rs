@@ -181,6 +181,14 @@ impl Shared {
         }
     }
 
+    /// See [`crate::handoff::Handoff::collect_at_end`].
+    pub(crate) fn collect_at_end(self: &Arc<Self>, attempt: &str) {
+        // Under one lock, so that of several that end at the same time exactly one is the last.
+        if self.has_collect() && self.lock().checkpoints.end(attempt) {
+            self.collect_with_room();
+        }
+    }
+
     /// See [`crate::handoff::Handoff::invocation_done`]. The thread may still wait for the next checkpoint; when it
     /// wakes, nothing is due, and it waits without a limit.
     pub(crate) fn invocation_done(self: &Arc<Self>, request_id: &str, attempt: &str, status: Status) {
@@ -379,22 +387,5 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_that_is_there_already_gets_sigterm() {
-        let shared = Arc::new(Shared::new(Carrier::new(1, None)));
-        shared.lock().start_thread(&shared).unwrap();
-        // By then it sleeps.
-        std::thread::park_timeout(Duration::from_millis(50));
-        let (sigterm, _uncaught) = Sigterm::pair().unwrap();
-        shared.lock().give_sigterm(&shared, sigterm).unwrap();
-        let patience = Instant::now() + Duration::from_secs(20);
-        while shared.lock().sigterm.is_some() {
-            assert!(Instant::now() < patience, "it never took it");
-            std::thread::yield_now();
-        }
-        shared.end();
-    }
-}
+#[path = "shared_tests.rs"]
+mod tests;

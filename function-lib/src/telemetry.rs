@@ -124,15 +124,61 @@ impl Telemetry {
         D: Into<bytes::Bytes> + Send,
         E: Into<Error> + Send + fmt::Debug,
     {
-        let variables: Vec<_> = REQUIRED.into_iter().filter(|name| Environment.var(name).is_none()).collect();
-        if !variables.is_empty() {
-            return Err(NotInLambda { variables }.into());
-        }
-        self.handoff.hooks().offer_runtime();
+        self.prepare_run()?;
         let runtime = lambda_runtime::Runtime::new(self.handler(handler)).layer(self.layer());
         let result = runtime.run().await;
         self.handoff.finish(SHUTDOWN_DRAIN_MAX);
         result
+    }
+
+    /// As [`Telemetry::run`], with as many invocations at a time as `AWS_LAMBDA_MAX_CONCURRENCY` says, which Lambda
+    /// Managed Instances set; one after the other where it is not set. The bounds are those of
+    /// `lambda_runtime::run_concurrent`: the handler is cloned, and its futures move between threads.
+    ///
+    /// ```no_run
+    /// use lambda_flush::{LambdaEvent, service_fn};
+    /// use serde_json::Value;
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), lambda_flush::Error> {
+    ///     lambda_flush::init()?.run_concurrent(service_fn(handler)).await
+    /// }
+    ///
+    /// async fn handler(event: LambdaEvent<Value>) -> Result<Value, lambda_flush::Error> {
+    ///     Ok(event.payload)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotInLambda`] outside Lambda, otherwise `lambda_runtime`'s; also without a tokio runtime.
+    pub async fn run_concurrent<A, F, R, B, S, D, E>(self, handler: F) -> Result<(), Error>
+    where
+        F: Service<LambdaEvent<A>, Response = R> + Clone + Send + 'static,
+        F::Future: Future<Output = Result<R, F::Error>> + Send + 'static,
+        F::Error: Into<Diagnostic> + fmt::Debug,
+        A: for<'de> serde::Deserialize<'de> + Send + 'static,
+        R: IntoFunctionResponse<B, S> + Send + 'static,
+        B: serde::Serialize + Send + 'static,
+        S: Stream<Item = Result<D, E>> + Unpin + Send + 'static,
+        D: Into<bytes::Bytes> + Send + 'static,
+        E: Into<Error> + Send + fmt::Debug + 'static,
+    {
+        self.prepare_run()?;
+        // `lambda_runtime` would panic.
+        tokio::runtime::Handle::try_current()?;
+        let runtime = lambda_runtime::Runtime::new(self.handler(handler)).layer(self.layer());
+        let result = runtime.run_concurrent().await;
+        self.handoff.finish(SHUTDOWN_DRAIN_MAX);
+        result
+    }
+
+    fn prepare_run(&self) -> Result<(), NotInLambda> {
+        let variables: Vec<_> = REQUIRED.into_iter().filter(|name| Environment.var(name).is_none()).collect();
+        if !variables.is_empty() {
+            return Err(NotInLambda { variables });
+        }
+        self.handoff.hooks().offer_runtime();
+        Ok(())
     }
 
     /// `handler` with a span around each invocation, which ends on success, error, panic and cancellation.

@@ -1,7 +1,9 @@
-//! One entry for the fuzzer and for the committed corpus, so that both run the same checks.
+//! Entries for the fuzzer and for the committed corpora, so that both run the same checks.
 
+use crate::Signal;
 use crate::extension_link::{ExtensionLink, Received};
 use crate::function_link::FunctionLink;
+use crate::otlp::walk::count;
 
 /// Feeds `data` to both ends in pieces whose size the first byte chooses. Must not panic, must not loop.
 pub fn decode(data: &[u8]) {
@@ -36,4 +38,19 @@ fn received(stream: &[u8], piece: usize) -> (Vec<Received>, bool) {
         }
     }
     (out, true)
+}
+
+/// Goes through `data` as an export request, whose signal the first byte chooses. Whether it passed; what passes has
+/// to `decode`, with the same number of items.
+pub fn walk(data: &[u8], decode: impl Fn(Signal, &[u8]) -> Option<u64>) -> bool {
+    let Some((first, request)) = data.split_first() else { return false };
+    let signal = [Signal::Traces, Signal::Metrics, Signal::Logs].get(usize::from(first % 3)).copied();
+    let signal = signal.unwrap_or_default();
+    match count(signal, request) {
+        Ok(items) => {
+            assert_eq!(Some(items), decode(signal, request), "what passes decodes");
+            true
+        }
+        Err(_) => false,
+    }
 }

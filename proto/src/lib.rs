@@ -23,7 +23,9 @@
 //! - [`version`]: which versions an end speaks and what two ends agree on.
 //! - [`limits`]: every limit, with its unit in its name.
 //! - [`splice`]: writing length-delimited protobuf fields around bytes encoded elsewhere.
+//! - [`otlp`], [`dns`]: what both packages know of OTLP and of name resolution.
 
+pub mod dns;
 pub mod error;
 pub mod extension_link;
 pub mod frame;
@@ -31,6 +33,7 @@ pub mod function_link;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod limits;
+pub mod otlp;
 pub mod splice;
 pub mod version;
 

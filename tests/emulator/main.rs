@@ -9,6 +9,8 @@ mod backend;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod freeze;
+#[cfg(test)]
 mod init;
 #[cfg(test)]
 mod invoke;
@@ -20,6 +22,8 @@ mod reset;
 mod shutdown;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod telemetry;
 #[cfg(test)]
 mod verdict;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -14,10 +14,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 /// Pause after a failed `accept`, which means that file descriptors ran out.
@@ -51,19 +52,31 @@ impl Connection {
     }
 }
 
+/// Closes connections of a server: idle ones at once, others after their answer. New ones are accepted as before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closer(watch::Sender<()>);
+
+impl Closer {
+    /// Does it.
+    pub(crate) fn close(&self) {
+        self.0.send_replace(());
+    }
+}
+
 /// Accepts connections for ever and hands their requests to `handler`.
 pub(crate) async fn serve<H, F>(listener: TcpListener, handler: H) -> Infallible
 where
     H: Fn(Request<Incoming>, Connection) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<Reply, Abort>> + Send + 'static,
 {
-    serve_with(listener, None, handler).await
+    serve_with(listener, None, &Closer::default(), handler).await
 }
 
 /// As [`serve`], with TLS if there is an acceptor for it.
 pub(crate) async fn serve_with<H, F>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
+    closer: &Closer,
     handler: H,
 ) -> Infallible
 where
@@ -78,20 +91,36 @@ where
         stream.set_nodelay(true).ok();
         let handler = handler.clone();
         let tls = tls.clone();
+        let closing = closer.0.subscribe();
         tokio::spawn(async move {
             let connection = Connection::default();
             let stream = Stream { stream, reset: Arc::clone(&connection.reset) };
             let service = service_fn(move |request| handler(request, connection.clone()));
-            let server = hyper::server::conn::http1::Builder::new();
-            // An error here is the peer's or the script's doing; the trace and the records tell what happened.
             match tls {
-                None => server.serve_connection(TokioIo::new(stream), service).await.ok(),
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => server.serve_connection(TokioIo::new(stream), service).await.ok(),
-                    Err(_) => None,
-                },
+                None => attend(stream, service, closing).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        attend(stream, service, closing).await;
+                    }
+                }
             }
         });
+    }
+}
+
+/// Serves one connection to its end. An error is the peer's or the script's doing; the trace and the records tell
+/// what happened.
+async fn attend<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S, mut closing: watch::Receiver<()>)
+where
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Abort>,
+{
+    let mut connection =
+        pin!(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    loop {
+        tokio::select! {
+            _ended = connection.as_mut() => return,
+            Ok(()) = closing.changed() => connection.as_mut().graceful_shutdown(),
+        }
     }
 }
 

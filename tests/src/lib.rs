@@ -19,8 +19,9 @@
 //! ```
 //!
 //! What the platform does is taken from the AWS documentation and from the source of AWS's own Runtime Interface
-//! Emulator. Not imitated: the freeze between invocations, memory limits, response streaming to the client,
-//! SnapStart, managed instances, and the delivery of the Telemetry API.
+//! Emulator. The freeze between invocations is imitated by stopping the processes, without their
+//! clocks. Not imitated: memory limits, response streaming to the client, SnapStart, managed instances, and of the
+//! Telemetry API the types `function` and `extension`.
 
 pub mod artifacts;
 pub mod backend;
@@ -34,12 +35,12 @@ mod span_id;
 pub mod trace;
 pub mod witness;
 
-pub use backend::{Backend, Script};
+pub use backend::{Backend, HttpProxy, Script, TlsSetup};
 pub use check::{Evidence, Verdict, check};
 pub use party::{Exit, Party, Signal};
 pub use sandbox::{
     Fault, Invocation, Line, Outcome, Report, Sandbox, SandboxBuilder, SandboxError, ShutdownReason, Status,
-    TelemetryReply,
+    TelemetryScript,
 };
 pub use span_id::SpanId;
 pub use trace::{Trace, TraceEvent};

@@ -7,6 +7,8 @@
 //! answered only when the extensions are done as well; SHUTDOWN has reasons of its own ([`lambda_reason`]); the
 //! output of all processes and the emulator's log are one stream.
 //!
+//! [`RieBuilder::managed`] is the emulator's other half: Lambda Managed Instances, with a Telemetry API that delivers.
+//!
 //! [`Sandbox`]: crate::Sandbox
 
 mod builder;

@@ -1,9 +1,11 @@
 //! The project's own commands: `cargo verify`, `cargo demo` and what stands behind them.
 
+mod bench;
 mod demo;
 mod kill;
 mod lane;
 mod lanes;
+mod layer;
 mod paths;
 mod rie;
 mod run;
@@ -21,6 +23,8 @@ usage: cargo xtask <command>
 
   verify [--ci|--all] [--strict] [--list] [--lane NAME]...   run the checks, lane by lane
   demo [--json] ...                                          see it work on a local Lambda
+  layer [--arch x86_64|arm64]                                build the Lambda layer's zip
+  bench [--extension FILE] [--json] ...                      what the extension costs, beside a floor
   rie                                                        print the path of AWS's own emulator";
 
 fn main() -> ExitCode {
@@ -28,6 +32,8 @@ fn main() -> ExitCode {
     let done = match args.next() {
         Ok(Some(Arg::Value(command))) if command == "verify" => verify::main(args),
         Ok(Some(Arg::Value(command))) if command == "demo" => demo::main(args),
+        Ok(Some(Arg::Value(command))) if command == "layer" => layer::main(args),
+        Ok(Some(Arg::Value(command))) if command == "bench" => bench::main(args),
         Ok(Some(Arg::Value(command))) if command == "rie" => print_emulator(args),
         Ok(Some(Arg::Long("help") | Arg::Short('h'))) | Ok(None) => {
             println!("{USAGE}");

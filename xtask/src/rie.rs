@@ -76,7 +76,7 @@ fn python(args: &[&str]) -> Command {
     python
 }
 
-fn sha256(file: &Path) -> Result<String, Fault> {
+pub(crate) fn sha256(file: &Path) -> Result<String, Fault> {
     let printed = output(Command::new("sha256sum").arg(file))?;
     printed.split_whitespace().next().map(str::to_owned).ok_or_else(|| "sha256sum printed nothing".to_owned())
 }

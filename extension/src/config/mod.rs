@@ -1,20 +1,29 @@
 //! Configuration: read once from the environment, every fault reported, and always something to run with.
 
 mod endpoint;
+mod export;
 mod headers;
+mod proxy;
 mod read;
 mod table;
+mod tls;
+mod vars;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use http::Uri;
-
 use crate::core::{FlushConfig, Signal};
 
+pub use export::{Compression, Destination, ExportConfig, Protocol};
 pub use headers::Headers;
+pub use proxy::{Proxies, Proxy};
 pub use read::read;
 pub use table::{TABLE, Variable, markdown};
+pub use tls::TlsFiles;
+
+/// As the standard variables name them.
+const SIGNALS: [(&str, Signal); 3] =
+    [("TRACES", Signal::Traces), ("METRICS", Signal::Metrics), ("LOGS", Signal::Logs)];
 
 /// Where variables come from; a test's map or the process's environment.
 pub trait Source {
@@ -46,10 +55,8 @@ pub struct Fault {
 pub struct Config {
     /// For the core.
     pub flush: FlushConfig,
-    /// Where each signal goes.
-    pub endpoints: Endpoints,
-    /// Sent with each export.
-    pub headers: Headers,
+    /// For the exporter.
+    pub export: ExportConfig,
     /// Where functions hand off.
     pub socket: SocketAddress,
     /// Where we listen for OTLP and for the platform.
@@ -65,26 +72,6 @@ pub struct Listen {
     pub otlp_grpc: Option<SocketAddr>,
     /// `LAMBDA_FLUSH_TELEMETRY_ADDR`; advertised as `sandbox.localdomain`.
     pub telemetry: Option<SocketAddr>,
-}
-
-/// A URL for each signal that has one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Endpoints {
-    traces: Option<Uri>,
-    metrics: Option<Uri>,
-    logs: Option<Uri>,
-}
-
-impl Endpoints {
-    /// The URL of `signal`.
-    #[must_use]
-    pub fn of(&self, signal: Signal) -> Option<&Uri> {
-        match signal {
-            Signal::Traces => self.traces.as_ref(),
-            Signal::Metrics => self.metrics.as_ref(),
-            Signal::Logs => self.logs.as_ref(),
-        }
-    }
 }
 
 /// Where the hand-off socket is.

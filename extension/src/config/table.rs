@@ -11,13 +11,20 @@ pub struct Variable {
     pub meaning: &'static str,
 }
 
-/// Every variable the extension reads.
+/// Every variable the extension reads. Those of `OTEL_EXPORTER_OTLP_` that stand for one of ours, also per signal
+/// (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`), go without saying.
 pub const TABLE: &[Variable] = &[
     Variable {
         name: "LAMBDA_FLUSH_OTLP_ENDPOINT",
         default: "`OTEL_EXPORTER_OTLP_ENDPOINT`",
-        meaning: "Base URL of the OTLP/HTTP backend (`http://`); `/v1/traces` and so on are appended. \
-                  Without one everything is dead-lettered",
+        meaning: "Base URL of the OTLP backend (`https://` or `http://`); for `http/protobuf` `/v1/traces` \
+                  and so on are appended. Without one everything is dead-lettered. Set, it outranks all \
+                  standard endpoints",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_PROTOCOL",
+        default: "`http/protobuf`",
+        meaning: "`http/protobuf` or `grpc`",
     },
     Variable {
         name: "LAMBDA_FLUSH_OTLP_HEADERS",
@@ -25,20 +32,63 @@ pub const TABLE: &[Variable] = &[
         meaning: "`key=value,key=value`, percent-encoded; sent with each export, never printed",
     },
     Variable {
-        name: "LAMBDA_FLUSH_OTLP_PROTOCOL",
-        default: "`http/protobuf`",
-        meaning: "Only `http/protobuf` in this version",
+        name: "LAMBDA_FLUSH_OTLP_HEADERS_FROM",
+        default: "",
+        meaning: "`file:/path` with such a list, or one entry in a line. Read at the first export, and \
+                  again when the backend answers 401 or 403",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_COMPRESSION",
+        default: "`gzip`",
+        meaning: "`gzip`, `zstd` or `none`",
     },
     Variable {
         name: "LAMBDA_FLUSH_OTLP_TIMEOUT",
         default: "`10000`",
-        meaning: "One export request, in milliseconds; always cut to what the invocation or SHUTDOWN leaves",
+        meaning: "One export request, in milliseconds; always cut to what the invocation or SHUTDOWN \
+                  leaves",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_CERTIFICATE",
+        default: "the built-in authorities",
+        meaning: "PEM file with the authorities that an `https://` backend's certificate may be signed by",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_CLIENT_CERTIFICATE",
+        default: "",
+        meaning: "PEM file with the client certificate and its chain, for a backend that wants one",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_CLIENT_KEY",
+        default: "",
+        meaning: "PEM file with the client certificate's key",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_REQUEST_BYTES_MAX",
+        default: "`524288`",
+        meaning: "A request is closed at this size, in bytes before compression (16384 to 4194304); the last item \
+                  in it may pass it",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_IDLE_MS",
+        default: "`3000`",
+        meaning: "A connection that was idle for longer is not used again, in milliseconds",
+    },
+    Variable {
+        name: "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY",
+        default: "",
+        meaning: "`http://` proxies, in lower case too; never used for this sandbox's own addresses",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_NAME_SERVER",
+        default: "`/etc/resolv.conf`",
+        meaning: "An IP address (with or without a port), asked for the backend's name",
     },
     Variable {
         name: "LAMBDA_FLUSH_STRATEGY",
         default: "`end`",
-        meaning: "`end`: export after each invocation. `shutdown`: only at SHUTDOWN or when memory is short. \
-                  `adaptive` and `periodic:<dur>` act as `end` in this version",
+        meaning: "`end`: export after each invocation. `shutdown`: only at SHUTDOWN or when memory is \
+                  short. `adaptive` and `periodic:<dur>` act as `end` in this version",
     },
     Variable {
         name: "LAMBDA_FLUSH_MAX_BILLED_MS",
@@ -53,12 +103,29 @@ pub const TABLE: &[Variable] = &[
     Variable {
         name: "LAMBDA_FLUSH_DEAD_LETTER",
         default: "`stdout`",
-        meaning: "`stdout`: what can't be exported at SHUTDOWN is printed. `none`: it is dropped and counted",
+        meaning: "`stdout`: what can't be exported at SHUTDOWN is printed. `none`: it is dropped and \
+                  counted",
     },
     Variable {
         name: "LAMBDA_FLUSH_SOCKET",
         default: "`@lambda-flush/<AWS_LAMBDA_RUNTIME_API>`",
-        meaning: "The hand-off socket: `@name` in the abstract namespace, or a path. Library and extension read it",
+        meaning: "The hand-off socket: `@name` in the abstract namespace, or a path. Library and extension \
+                  read it",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_HTTP_ADDR",
+        default: "`127.0.0.1:4318`",
+        meaning: "Where other SDKs' OTLP/HTTP is received, `IP:port`; `off` for nowhere",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_OTLP_GRPC_ADDR",
+        default: "`127.0.0.1:4317`",
+        meaning: "The same for OTLP/gRPC",
+    },
+    Variable {
+        name: "LAMBDA_FLUSH_TELEMETRY_ADDR",
+        default: "`0.0.0.0:4319`",
+        meaning: "Where the platform's Telemetry API delivers, `IP:port`; `off` for nowhere",
     },
 ];
 

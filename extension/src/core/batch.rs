@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use lambda_flush_proto::splice::{field, field_header, field_len};
 
 use super::Signal;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_GROUPS_MAX};
+use crate::limits::BATCH_GROUPS_MAX;
 
 const REQUEST_RESOURCES: u32 = 1;
 const RESOURCE: u32 = 1;
@@ -43,12 +43,13 @@ pub struct Origin {
 pub struct OpenBatch {
     signal: Signal,
     groups: Vec<Group>,
-    /// Whole requests, concatenated.
-    requests: BytesMut,
+    /// Whole requests.
+    requests: Vec<Bytes>,
+    /// Bytes gathered, with the resources and scopes that will stand around them.
+    bytes: usize,
     items: u64,
     credit_bytes: u64,
-    /// Resources and scopes, each once.
-    described_bytes: usize,
+    door_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -67,6 +68,8 @@ pub struct Closed {
     pub items: u64,
     /// What its frames took of the byte budget.
     pub credit_bytes: u64,
+    /// As much of it came in at the doors.
+    pub door_bytes: u64,
     /// An OTLP export request.
     pub body: Bytes,
 }
@@ -84,6 +87,7 @@ impl Closed {
             signal: closed().next().map_or(Signal::Traces, |closed| closed.signal),
             items: closed().map(|closed| closed.items).sum(),
             credit_bytes: closed().map(|closed| closed.credit_bytes).sum(),
+            door_bytes: closed().map(|closed| closed.door_bytes).sum(),
             body: body.freeze(),
         }
     }
@@ -96,10 +100,11 @@ impl OpenBatch {
         Self {
             signal,
             groups: Vec::new(),
-            requests: BytesMut::new(),
+            requests: Vec::new(),
+            bytes: 0,
             items: 0,
             credit_bytes: 0,
-            described_bytes: 0,
+            door_bytes: 0,
         }
     }
 
@@ -114,22 +119,36 @@ impl OpenBatch {
             None => {
                 let known = |group: &Group| Arc::ptr_eq(&group.origin.resource, &origin.resource);
                 if !self.groups.iter().any(known) {
-                    self.described_bytes += origin.resource.bytes.len();
+                    self.bytes += origin.resource.bytes.len();
                 }
-                self.described_bytes += origin.scope.bytes.len();
+                self.bytes += origin.scope.bytes.len();
                 self.groups.push(Group { origin: origin.clone(), items: BytesMut::new() });
                 let Some(group) = self.groups.last_mut() else { return };
                 &mut group.items
             }
         };
+        let before = buffer.len();
         field(SCOPE_ITEMS, item, buffer);
+        self.bytes += buffer.len() - before;
     }
 
-    /// Adds a whole OTLP export request of `items` items.
-    pub fn push_request(&mut self, request: &[u8], items: u64, credit_bytes: u64) {
+    /// Adds a whole OTLP export request of `items` items. It is kept as it is until the batch closes.
+    pub fn push_request(&mut self, request: Bytes, items: u64, credit_bytes: u64) {
         self.items += items;
         self.credit_bytes += credit_bytes;
-        self.requests.put_slice(request);
+        self.bytes += request.len();
+        self.requests.push(request);
+    }
+
+    /// `bytes` of what was added came in at the doors.
+    pub fn at_doors(&mut self, bytes: u64) {
+        self.door_bytes += bytes;
+    }
+
+    /// As much of what its frames took came in at the doors.
+    #[must_use]
+    pub fn door_bytes(&self) -> u64 {
+        self.door_bytes
     }
 
     /// Telemetry items in it.
@@ -147,15 +166,13 @@ impl OpenBatch {
     /// Bytes gathered, with the resources and scopes that will stand around them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.groups.iter().map(|group| group.items.len()).sum::<usize>()
-            + self.described_bytes
-            + self.requests.len()
+        self.bytes
     }
 
-    /// Whether it has to be closed.
+    /// Whether it has to be closed, at `bytes_max`.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.groups.len() >= BATCH_GROUPS_MAX || self.len() >= BATCH_BYTES_MAX
+    pub fn is_full(&self, bytes_max: usize) -> bool {
+        self.groups.len() >= BATCH_GROUPS_MAX || self.len() >= bytes_max
     }
 
     /// Whether there is nothing in it.
@@ -165,27 +182,34 @@ impl OpenBatch {
         self.items == 0 && self.credit_bytes == 0
     }
 
-    /// Assembles the request. One allocation of the exact size.
+    /// Assembles the request. One allocation of the exact size; none if it is one whole request already.
     #[must_use]
     pub fn close(mut self) -> Closed {
-        self.gather_resources();
-        let mut resources: Vec<&[Group]> = Vec::new();
-        for run in self.groups.chunk_by(|a, b| Arc::ptr_eq(&a.origin.resource, &b.origin.resource)) {
-            resources.push(run);
-        }
-        let size: usize =
-            resources.iter().map(|groups| field_len(REQUEST_RESOURCES, resource_len(groups))).sum();
-        let mut body = BytesMut::with_capacity(size + self.requests.len());
-        for groups in resources {
-            put_resource(groups, &mut body);
-        }
-        body.put_slice(&self.requests);
+        let single =
+            if self.groups.is_empty() && self.requests.len() == 1 { self.requests.pop() } else { None };
+        let body = single.unwrap_or_else(|| self.assemble());
         Closed {
             signal: self.signal,
             items: self.items,
             credit_bytes: self.credit_bytes,
-            body: body.freeze(),
+            door_bytes: self.door_bytes,
+            body,
         }
+    }
+
+    fn assemble(&mut self) -> Bytes {
+        self.gather_resources();
+        let by_resource = || self.groups.chunk_by(|a, b| Arc::ptr_eq(&a.origin.resource, &b.origin.resource));
+        let spliced = by_resource().map(|groups| field_len(REQUEST_RESOURCES, resource_len(groups)));
+        let whole = self.requests.iter().map(Bytes::len);
+        let mut body = BytesMut::with_capacity(spliced.chain(whole).sum());
+        for groups in by_resource() {
+            put_resource(groups, &mut body);
+        }
+        for request in &self.requests {
+            body.put_slice(request);
+        }
+        body.freeze()
     }
 
     /// Groups of one resource stand together, in the order in which the resources came.

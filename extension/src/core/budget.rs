@@ -35,11 +35,18 @@ impl Budget {
         if grant >= GRANT_BYTES_MIN { grant } else { 0 }
     }
 
-    /// Whether so much is held, or so little left to grant, that what is held has to go out, convenient or not.
+    /// What links and doors each have for themselves.
     #[must_use]
-    pub fn pressed(self, held: u64, outstanding: u64) -> bool {
-        let free = self.bytes_max.saturating_sub(held + outstanding);
-        held >= self.bytes_max / 2 || (held > 0 && free < self.bytes_max / 8)
+    pub fn share(self) -> u64 {
+        self.bytes_max / 8
+    }
+
+    /// Whether so much is held, or so little left beside what is `reserved`, that what is held has to go out,
+    /// convenient or not. `wanted` bytes were asked for and could not be had.
+    #[must_use]
+    pub fn pressed(self, held: u64, reserved: u64, wanted: u64) -> bool {
+        let free = self.bytes_max.saturating_sub(held + reserved);
+        held >= self.bytes_max / 2 || (held > 0 && free < wanted.max(self.bytes_max / 8))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::budget::Budget;
 use super::clock::SteadyClock;
+use super::doors::Doors;
 use super::hold::Hold;
 use super::ledger::{DropReason, Ledger};
 use super::links::{Links, Process};
@@ -12,8 +13,8 @@ use super::moment::{Moment, Wall};
 use super::phase::{Invocation, Phase};
 use super::policy::RoundTrips;
 use super::store::{Batch, Store};
-use super::{Action, Event, Level, LinkId, Notice, RequestId};
-use crate::limits::THAW_AFTER;
+use super::{Action, Event, Level, LinkId, Notice, Platform, RequestId};
+use crate::limits::{MERGE_BATCHES_MIN, THAW_AFTER};
 
 /// When to export (`LAMBDA_FLUSH_STRATEGY`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +38,25 @@ pub struct FlushConfig {
     pub managed: bool,
     /// `LAMBDA_FLUSH_BUFFER_BYTES_MAX`.
     pub buffer_bytes_max: u64,
+    /// `LAMBDA_FLUSH_OTLP_REQUEST_BYTES_MAX`: a batch is closed at this size.
+    pub request_bytes_max: usize,
     /// Whether there is a backend.
     pub export: bool,
     /// Whether dead letters are printed.
     pub dead_letter: bool,
     /// How fast dead letters are made before that was measured (bytes a second).
     pub dead_letter_rate: u64,
+}
+
+/// An invocation that the platform says did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Which.
+    pub request_id: RequestId,
+    /// As the platform spelt it.
+    pub status: String,
+    /// If it gave one.
+    pub error_type: Option<String>,
 }
 
 /// See [`crate::core`].
@@ -53,6 +67,7 @@ pub struct Flusher {
     pub(super) clock: SteadyClock,
     pub(super) hold: Hold,
     pub(super) links: Links,
+    pub(super) doors: Doors,
     pub(super) store: Store,
     pub(super) budget: Budget,
     pub(super) trips: RoundTrips,
@@ -62,6 +77,7 @@ pub struct Flusher {
     actions: VecDeque<Action>,
     told: BTreeSet<&'static str>,
     pub(super) ended: Option<(String, Wall)>,
+    cause: Option<Cause>,
 }
 
 impl Flusher {
@@ -71,9 +87,10 @@ impl Flusher {
         Self {
             phase: Phase::Init,
             clock: SteadyClock::default(),
-            hold: Hold::default(),
+            hold: Hold::new(config.billed_max),
             links: Links::default(),
-            store: Store::default(),
+            doors: Doors::default(),
+            store: Store::new(config.request_bytes_max),
             budget: Budget::new(config.buffer_bytes_max),
             trips: RoundTrips::default(),
             jitter: fastrand::Rng::with_seed(0),
@@ -82,6 +99,7 @@ impl Flusher {
             actions: VecDeque::new(),
             told: BTreeSet::new(),
             ended: None,
+            cause: None,
             config,
         }
     }
@@ -94,9 +112,16 @@ impl Flusher {
     /// Takes an event. Total: never fails, never panics on input.
     pub fn handle(&mut self, now: Moment, event: Event) {
         if self.phase == Phase::Exited {
+            if let Event::RequestReceived { request, signal, items, body } = event {
+                self.request_received(now, request, (signal, items, body));
+            }
             return;
         }
         if matches!(event, Event::Invoke { .. } | Event::Shutdown { .. }) {
+            // It may have been ahead for days, and the deadline goes by the platform's clock.
+            if matches!(self.phase, Phase::Serving { .. }) {
+                self.clock.asleep();
+            }
             self.clock.awake(now);
         }
         let now = self.clock.read(now);
@@ -107,11 +132,10 @@ impl Flusher {
             Event::LinkOpened(link) => self.links.open(link, now),
             Event::LinkReceived(link, messages) => self.received(now, link, messages),
             Event::LinkClosed { link, torn } => self.links.close(link, torn),
-            Event::RequestReceived { request, .. } => self.act(Action::Answer(
-                request,
-                super::Admission::Refused { retry_after: Duration::from_secs(1) },
-            )),
-            Event::Platform(_) => {}
+            Event::RequestReceived { request, signal, items, body } => {
+                self.request_received(now, request, (signal, items, body));
+            }
+            Event::Platform(event) => self.platform(now, event),
             Event::ExportDone(batch, outcome) => self.export_done(now, batch, outcome),
             Event::DeadLetterPrepared { batch, line_bytes, took } => {
                 self.dead_letter_prepared(batch, line_bytes, took);
@@ -126,7 +150,7 @@ impl Flusher {
 
     fn advance(&mut self, now: Moment) {
         if let Phase::Invoking(invocation) = &self.phase {
-            let over = self.hold.over(now, invocation, &mut self.links, self.config.billed_max);
+            let over = self.hold.over(now, invocation, &mut self.links);
             match over {
                 Some(over) => self.begin_settling(now, over),
                 None => self.overlap(now),
@@ -134,6 +158,7 @@ impl Flusher {
         }
         match self.phase {
             Phase::Settling { until, exporting } => self.settle(now, until, exporting),
+            Phase::Serving { gathering } => self.serve(now, gathering),
             Phase::ShuttingDown(_) => self.shut_down(now),
             Phase::Init | Phase::Parked { .. } | Phase::Invoking(_) | Phase::Exited => {}
         }
@@ -155,13 +180,14 @@ impl Flusher {
         match &self.phase {
             Phase::Init | Phase::Parked { .. } | Phase::Exited => None,
             Phase::Invoking(invocation) => {
-                let hold = Hold::timeout(now, invocation, &self.links, self.config.billed_max);
+                let hold = self.hold.timeout(now, invocation, &self.links);
                 Some(self.overlap_timeout(now, invocation).map_or(hold, |overlap| overlap.min(hold)))
             }
             Phase::Settling { until, .. } => {
                 let retry = self.store.next_retry(Batch::may_be_billed);
                 Some(retry.filter(|at| !now.reached(*at)).map_or(*until, |at| at.min(*until)))
             }
+            Phase::Serving { gathering } => self.serving_timeout(now, *gathering),
             Phase::ShuttingDown(ending) => self.shutdown_timeout(now, ending),
         }
     }
@@ -208,6 +234,18 @@ impl Flusher {
         self.ended.clone()
     }
 
+    /// The last invocation that the platform says did not succeed, unless a later one did.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
+    /// Items taken at the doors, and items refused there.
+    #[must_use]
+    pub fn door_items(&self) -> (u64, u64) {
+        self.doors.items()
+    }
+
     /// The driver is gone: what is held can't be brought anywhere any more. Returns the closed account.
     pub fn abandon(&mut self) -> &Ledger {
         self.ledger.drop_items(DropReason::Panic, self.store.items());
@@ -232,8 +270,13 @@ impl Flusher {
     }
 
     fn registered(&mut self, now: Moment) {
-        if self.phase == Phase::Init {
-            self.park(now);
+        match self.phase {
+            Phase::Init if self.config.managed => {
+                self.clock.awake(now);
+                self.begin_serving();
+            }
+            Phase::Init => self.park(now),
+            _ => {}
         }
     }
 
@@ -245,21 +288,47 @@ impl Flusher {
     }
 
     fn invoke(&mut self, now: Moment, request_id: RequestId, deadline: Wall) {
-        if matches!(self.phase, Phase::ShuttingDown(_)) {
-            return;
+        match self.phase {
+            Phase::ShuttingDown(_) => return,
+            Phase::Init if self.config.managed => return self.begin_serving(),
+            // There is no such event on managed instances; whoever sends it must not be kept waiting.
+            Phase::Serving { .. } => return self.act(Action::CallNext),
+            _ => {}
         }
         self.notice_thaw(now);
-        self.hold.begin();
+        self.hold.begin(now, &request_id);
         self.phase = Phase::Invoking(Invocation { request_id, deadline, began: now });
+        if self.hold.guessing(&self.links) {
+            // What is held may go out while the handler runs, before anybody can tell when it ends.
+            self.store.merge(now, MERGE_BATCHES_MIN);
+            self.store.close_open();
+        }
         // Nobody may be there to hold `/next` for, but memory has to be freed some time.
         if self.pressed() && !self.config.billed_max.is_zero() {
             self.overlap(now);
         }
     }
 
+    fn platform(&mut self, now: Moment, event: Platform) {
+        match event {
+            Platform::Subscribed => self.hold.platform.subscribed(),
+            Platform::InvocationStarted { request_id } => self.hold.platform.started(now, &request_id),
+            Platform::InvocationDone { request_id, status, error_type, took } => {
+                self.hold.platform.done(now, &request_id, took);
+                if status != "success" {
+                    self.cause = Some(Cause { request_id, status, error_type });
+                } else if !self.config.managed {
+                    // Concurrent ones tell nothing of each other.
+                    self.cause = None;
+                }
+            }
+        }
+    }
+
     /// Whether so much is held or reserved that what is held has to go out, convenient or not.
     pub(super) fn pressed(&self) -> bool {
-        self.budget.pressed(self.store.credit_bytes(), self.links.outstanding())
+        let reserved = self.links.outstanding() + self.kept_for_doors();
+        self.budget.pressed(self.store.credit_bytes(), reserved, self.doors.wanted_bytes())
     }
 
     pub(super) fn notice_thaw(&mut self, now: Moment) {
@@ -271,7 +340,7 @@ impl Flusher {
     }
 
     fn top_up_credit(&mut self) {
-        let mut taken = self.store.memory_bytes() + self.links.outstanding();
+        let mut taken = self.store.memory_bytes() + self.links.outstanding() + self.kept_for_doors();
         let mut grants: Vec<(LinkId, u64)> = Vec::new();
         for (id, link) in self.links.iter_mut() {
             let more = self.budget.grant(link.outstanding, taken);

@@ -1,7 +1,8 @@
 //! Taking custody: what comes in on links.
 
+use bytes::Bytes;
 use lambda_flush_proto::Received;
-use lambda_flush_proto::extension_link::{Content, ReceivedItem};
+use lambda_flush_proto::extension_link::ReceivedItem;
 use lambda_flush_proto::wire::{Hello, InvocationDone};
 
 use super::ledger::DropReason;
@@ -30,7 +31,8 @@ impl Flusher {
                 }
                 Received::InvocationStarted(started) => {
                     if let Some(link) = self.links.get_mut(id) {
-                        link.invocation_started(RequestId(started.request_id), started.attempt);
+                        let request_id = RequestId(started.request_id);
+                        link.invocation_started(request_id, started.attempt, self.config.managed);
                     }
                 }
                 Received::InvocationDone(done) => self.invocation_done(id, done),
@@ -49,7 +51,7 @@ impl Flusher {
         let Some(link) = self.links.get_mut(id) else { return };
         link.hello(hello);
         self.links.process(hello.process);
-        let taken = self.store.memory_bytes() + self.links.outstanding();
+        let taken = self.store.memory_bytes() + self.links.outstanding() + self.kept_for_doors();
         let Some(link) = self.links.get_mut(id) else { return };
         let credit_bytes = self.budget.grant(link.outstanding, taken);
         link.outstanding += credit_bytes;
@@ -57,14 +59,7 @@ impl Flusher {
     }
 
     fn item(&mut self, id: LinkId, item: &ReceivedItem) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        link.item(item.credit_bytes);
-        let Some(nonce) = link.process else { return };
-        let origin = match item.content {
-            Content::Item { scope_id } => Some(link.origin(scope_id)),
-            Content::Request => None,
-        };
-        let Some(process) = self.links.process(nonce) else { return };
+        let Some((process, origin)) = self.links.item(id, item) else { return };
         if !process.seen.take(item.seq) {
             self.ledger.repeated += item.items;
             return;
@@ -74,22 +69,27 @@ impl Flusher {
         match (Signal::from_wire(item.signal), origin) {
             (None, _) => self.ledger.drop_items(DropReason::UnknownSignal, item.items),
             (Some(signal), Some(origin)) => {
-                self.store.push_item(signal, &origin, &item.bytes, item.credit_bytes);
+                self.store.push_item(signal, origin, &item.bytes, item.credit_bytes);
             }
             (Some(signal), None) => {
-                self.store.push_request(signal, &item.bytes, item.items, item.credit_bytes);
+                // A copy, so that it does not keep the read buffer alive.
+                let request = Bytes::copy_from_slice(&item.bytes);
+                self.store.push_request(signal, request, item.items, item.credit_bytes);
             }
         }
     }
 
     fn invocation_done(&mut self, id: LinkId, done: InvocationDone) {
+        let request_id = RequestId(done.request_id);
         if let Some(link) = self.links.get_mut(id) {
-            link.invocation_done();
+            link.invocation_done(&request_id, &done.attempt, self.config.managed);
         }
         if let Some(counters) = done.counters {
             self.links.counters(id, counters);
         }
-        self.hold.done(RequestId(done.request_id), &done.attempt);
+        if !self.config.managed {
+            self.hold.done(request_id, &done.attempt);
+        }
     }
 
     fn barrier(&mut self, id: LinkId) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lambda_flush_proto::Counters;
+use lambda_flush_proto::extension_link::{Content, ReceivedItem};
 use lambda_flush_proto::wire::{Hello, Scope};
 
 use super::batch::{Described, Origin};
 use super::seen::Seen;
 use super::{LinkId, Moment, RequestId, Wall};
-use crate::limits::{LINK_QUIET, PROCESSES_MAX};
+use crate::limits::{LINK_INVOCATIONS_MAX, LINK_QUIET, PROCESSES_MAX};
 
 /// One connection.
 #[derive(Debug)]
@@ -25,7 +26,10 @@ pub struct Link {
     last_received: Moment,
     /// Announces its invocations in time; a link that missed once is not waited for.
     timely: bool,
-    invocation: Option<(RequestId, String)>,
+    /// Announced and not ended, with their attempts; more than one only where they run concurrently.
+    invocations: Vec<(RequestId, String)>,
+    /// Where the last item came from, and the id of its scope.
+    origin: Option<(u32, Origin)>,
     /// The function's last frame has come: its counters are final, whatever was still running.
     left: bool,
 }
@@ -63,7 +67,8 @@ impl Links {
             outstanding: 0,
             last_received: now,
             timely: true,
-            invocation: None,
+            invocations: Vec::new(),
+            origin: None,
             left: false,
         };
         self.links.insert(id, link);
@@ -72,7 +77,7 @@ impl Links {
     /// A link ended, perhaps `torn` in the middle of an item.
     pub fn close(&mut self, id: LinkId, torn: bool) {
         let Some(link) = self.links.remove(&id) else { return };
-        let in_invocation = link.invocation.is_some() && !link.left;
+        let in_invocation = !link.invocations.is_empty() && !link.left;
         if let Some(process) = self.process_of(link.process) {
             process.unknown_tail = torn || in_invocation || !process.covered();
         }
@@ -122,6 +127,23 @@ impl Links {
         self.process_of(Some(nonce))
     }
 
+    /// An item came: whose it is and where it comes from. `None`: before any `Hello`.
+    pub fn item(&mut self, id: LinkId, item: &ReceivedItem) -> Option<(&mut Process, Option<&Origin>)> {
+        let link = self.links.get_mut(&id)?;
+        link.used(item.credit_bytes);
+        let nonce = link.process?;
+        // It was forgotten for too many others.
+        if !self.processes.iter().any(|process| process.nonce == nonce) {
+            self.process(nonce);
+        }
+        let origin = match item.content {
+            Content::Item { scope_id } => Some(self.links.get_mut(&id)?.origin(scope_id)),
+            Content::Request => None,
+        };
+        let process = self.processes.iter_mut().find(|process| process.nonce == nonce)?;
+        Some((process, origin))
+    }
+
     fn process_of(&mut self, nonce: Option<u64>) -> Option<&mut Process> {
         self.processes.iter_mut().find(|process| Some(process.nonce) == nonce)
     }
@@ -144,8 +166,7 @@ impl Links {
     /// Whether a link that keeps its word announced this invocation.
     #[must_use]
     pub fn announced(&self, request_id: &RequestId) -> bool {
-        let announced = |link: &Link| link.invocation.as_ref().is_some_and(|(id, _)| id == request_id);
-        self.links.values().any(|link| link.timely && announced(link))
+        self.links.values().any(|link| link.timely && link.announced(request_id))
     }
 
     /// Whether a link can be expected to announce the next invocation.
@@ -157,14 +178,21 @@ impl Links {
     /// The invocation is given up: no link that owes us word of it is waited for until it is timely again.
     /// Returns the attempt that was announced, if any.
     pub fn miss(&mut self, request_id: &RequestId) -> Option<String> {
-        let mut missed = None;
         for link in self.links.values_mut() {
             link.timely = false;
-            if link.invocation.as_ref().is_some_and(|(id, _)| id == request_id) {
-                missed = link.invocation.take().map(|(_, attempt)| attempt);
+        }
+        self.ended(request_id)
+    }
+
+    /// An invocation is over as far as others know. Returns the attempt that was announced, if any.
+    pub fn ended(&mut self, request_id: &RequestId) -> Option<String> {
+        let mut attempt = None;
+        for link in self.links.values_mut() {
+            if let Some(position) = link.invocations.iter().position(|(id, _)| id == request_id) {
+                attempt = Some(link.invocations.swap_remove(position).1);
             }
         }
-        missed
+        attempt
     }
 
     /// When the last link that has not ended will count as drained, if it stays quiet. `None`: all have ended.
@@ -188,6 +216,7 @@ impl Link {
     /// A `Hello`: the resource of everything that follows. Scopes stay.
     pub fn hello(&mut self, hello: &Hello) {
         self.process = Some(hello.process);
+        self.origin = None;
         // The same resource stays the same one, so that items before and after stand together.
         if self.resource.bytes != hello.resource || self.resource.schema_url != hello.resource_schema_url {
             self.resource = Arc::new(Described {
@@ -202,16 +231,12 @@ impl Link {
         let described =
             Described { bytes: Bytes::copy_from_slice(&scope.scope), schema_url: scope.schema_url.clone() };
         self.scopes.insert(scope.id, Arc::new(described));
+        self.origin = None;
     }
 
     /// Something came.
     pub fn received(&mut self, now: Moment) {
         self.last_received = now;
-    }
-
-    /// An item came that used `credit_bytes`.
-    pub fn item(&mut self, credit_bytes: u64) {
-        self.used(credit_bytes);
     }
 
     /// The function used `credit_bytes` of its credit.
@@ -220,10 +245,14 @@ impl Link {
     }
 
     /// Where an item of this link comes from. A scope nobody named is an empty scope: the item still counts.
-    #[must_use]
-    pub fn origin(&self, scope_id: u32) -> Origin {
-        let scope = self.scopes.get(&scope_id).unwrap_or(&self.no_scope);
-        Origin { resource: Arc::clone(&self.resource), scope: Arc::clone(scope) }
+    fn origin(&mut self, scope_id: u32) -> &Origin {
+        // Items of one scope come in runs.
+        let known = self.origin.take_if(|(id, _)| *id == scope_id);
+        let (_, origin) = self.origin.insert(known.unwrap_or_else(|| {
+            let scope = self.scopes.get(&scope_id).unwrap_or(&self.no_scope);
+            (scope_id, Origin { resource: Arc::clone(&self.resource), scope: Arc::clone(scope) })
+        }));
+        origin
     }
 
     /// The function's last frame came.
@@ -231,14 +260,30 @@ impl Link {
         self.left = true;
     }
 
-    /// An invocation began in the function.
-    pub fn invocation_started(&mut self, request_id: RequestId, attempt: String) {
-        self.invocation = Some((request_id, attempt));
+    fn announced(&self, request_id: &RequestId) -> bool {
+        self.invocations.iter().any(|(id, _)| id == request_id)
+    }
+
+    /// An invocation began in the function, beside others or after them.
+    pub fn invocation_started(&mut self, request_id: RequestId, attempt: String, concurrently: bool) {
+        if !concurrently {
+            self.invocations.clear();
+        }
+        if self.invocations.len() < LINK_INVOCATIONS_MAX {
+            self.invocations.push((request_id, attempt));
+        }
     }
 
     /// An invocation ended in the function: this link keeps its word.
-    pub fn invocation_done(&mut self) {
-        self.invocation = None;
+    pub fn invocation_done(&mut self, request_id: &RequestId, attempt: &str, concurrently: bool) {
+        if concurrently {
+            let ended = |(id, of): &(RequestId, String)| id == request_id && of == attempt;
+            if let Some(position) = self.invocations.iter().position(ended) {
+                self.invocations.swap_remove(position);
+            }
+        } else {
+            self.invocations.clear();
+        }
         self.timely = true;
     }
 }

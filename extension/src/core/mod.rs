@@ -6,12 +6,13 @@
 //!
 //! Invariants, checked after every step in debug builds and by the simulation:
 //! - the [`ledger`] balances against what the [`store`] holds;
-//! - [`Action::CallNext`] is never asked for with an export in flight;
+//! - [`Action::CallNext`] is never asked for with an export in flight, but on managed instances, where nothing freezes;
 //! - nothing is accepted after [`Action::Exit`].
 
 pub mod batch;
 pub mod budget;
 pub mod clock;
+pub mod doors;
 pub mod flusher;
 pub mod hold;
 pub mod intake;
@@ -19,9 +20,11 @@ pub mod ledger;
 pub mod links;
 pub mod moment;
 pub mod phase;
+pub mod platform;
 pub mod policy;
 pub mod retry;
 pub mod seen;
+pub mod serve;
 pub mod settle;
 pub mod shutdown;
 pub mod store;
@@ -31,7 +34,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lambda_flush_proto::Received;
 
-pub use flusher::{FlushConfig, Flusher, Strategy};
+pub use flusher::{Cause, FlushConfig, Flusher, Strategy};
 pub use ledger::{DropReason, Ledger};
 pub use moment::{Moment, Wall};
 
@@ -168,6 +171,8 @@ pub enum Platform {
         status: String,
         /// For instance `Runtime.ExitError`.
         error_type: Option<String>,
+        /// How long the function ran, if the platform says so: tells a late record from a long invocation.
+        took: Option<Duration>,
     },
 }
 

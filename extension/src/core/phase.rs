@@ -5,9 +5,12 @@
 //!                       ▲                                                  │
 //!                       └──────────────── /next is called ◀────────────────┘
 //!  any ─Shutdown─▶ ShuttingDown ─everything settled─▶ Exited
+//!
+//!  On managed instances: Init ─Registered─▶ Serving ─Shutdown─▶ ShuttingDown
 //! ```
 //! Only states this process can observe have a name: it cannot see a freeze, only that `/next` is
-//! outstanding. So `Parked` is the one phase that can be frozen, and it never has an export in flight.
+//! outstanding. So `Parked` is the one phase that can be frozen, and it never has an export in flight. Managed
+//! instances are not frozen: `Serving` exports while `/next` is outstanding.
 
 use super::{Moment, RequestId, Wall};
 
@@ -29,6 +32,11 @@ pub enum Phase {
         until: Wall,
         /// Whether exports may begin.
         exporting: bool,
+    },
+    /// On managed instances: invocations come and go unseen, and `/next` is outstanding.
+    Serving {
+        /// Since when the open batches have something in them.
+        gathering: Option<Moment>,
     },
     /// The environment ends.
     ShuttingDown(Ending),
@@ -69,6 +77,7 @@ impl Phase {
             Self::Parked { .. } => "Parked",
             Self::Invoking(_) => "Invoking",
             Self::Settling { .. } => "Settling",
+            Self::Serving { .. } => "Serving",
             Self::ShuttingDown(_) => "ShuttingDown",
             Self::Exited => "Exited",
         }

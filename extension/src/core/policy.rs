@@ -4,12 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Moment, Wall};
-use crate::limits::{CUT_PAUSE_MAX, CUT_PAUSE_MIN};
-
-/// How many successes count as recent.
-const RECENT: usize = 8;
-/// What a round trip is taken for before there was one.
-const ROUND_TRIP_GUESS: Duration = Duration::from_millis(50);
+use crate::limits::{CUT_PAUSE_MAX, CUT_PAUSE_MIN, ROUND_TRIP_GUESS, ROUND_TRIPS_MAX};
 
 /// Recent round trips to the backend.
 #[derive(Debug)]
@@ -24,7 +19,7 @@ pub struct RoundTrips {
 impl Default for RoundTrips {
     fn default() -> Self {
         Self {
-            recent: VecDeque::with_capacity(RECENT),
+            recent: VecDeque::with_capacity(ROUND_TRIPS_MAX),
             cut_after: Duration::ZERO,
             pause_until: Duration::ZERO,
             pause: CUT_PAUSE_MIN,
@@ -35,7 +30,7 @@ impl Default for RoundTrips {
 impl RoundTrips {
     /// An export succeeded.
     pub fn succeeded(&mut self, took: Duration) {
-        if self.recent.len() == RECENT {
+        if self.recent.len() == ROUND_TRIPS_MAX {
             self.recent.pop_front();
         }
         self.recent.push_back(took);
@@ -103,7 +98,7 @@ mod tests {
         assert!(trips.fits(at(10).later(CUT_PAUSE_MIN), cap, cap), "it is probed again");
         trips.succeeded(Duration::from_millis(200));
         assert!(!trips.fits(at(2_000), cap, cap), "a known slow round trip does not fit");
-        for _ in 0..RECENT {
+        for _ in 0..ROUND_TRIPS_MAX {
             trips.succeeded(Duration::from_millis(20));
         }
         assert!(trips.fits(at(2_000), cap, cap), "it recovered");

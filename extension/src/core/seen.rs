@@ -1,8 +1,7 @@
 //! Which sequence numbers of a process were taken. Links are read independently, so after a reconnect the old
 //! link's last frames may come after the new link's first ones: the highest number alone does not tell.
 
-/// Gaps remembered; the lowest are forgotten first, as if they had been filled.
-const GAPS_MAX: usize = 32;
+use crate::limits::SEQUENCE_GAPS_MAX;
 
 /// See the module's description.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,14 +31,14 @@ impl Seen {
         if from < seq {
             self.gaps.insert(at, (from, seq - 1));
         }
-        if self.gaps.len() > GAPS_MAX {
+        if self.gaps.len() > SEQUENCE_GAPS_MAX {
             self.gaps.remove(0);
         }
         true
     }
 
     fn gap(&mut self, from: u64, to: u64) {
-        if self.gaps.len() == GAPS_MAX {
+        if self.gaps.len() == SEQUENCE_GAPS_MAX {
             self.gaps.remove(0);
         }
         self.gaps.push((from, to));
@@ -78,10 +77,10 @@ mod tests {
         for number in (2..10_000).step_by(2) {
             assert!(seen.take(number));
         }
-        assert_eq!(seen.gaps.len(), GAPS_MAX);
+        assert_eq!(seen.gaps.len(), SEQUENCE_GAPS_MAX);
         assert!(!seen.take(1) && seen.take(9_997), "the oldest gaps are forgotten");
         assert!(!seen.take(0));
         assert!(seen.take(u64::MAX) && !seen.take(u64::MAX) && seen.take(u64::MAX - 1));
-        assert!(seen.gaps.len() <= GAPS_MAX);
+        assert!(seen.gaps.len() <= SEQUENCE_GAPS_MAX);
     }
 }

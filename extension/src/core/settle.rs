@@ -8,12 +8,7 @@ use super::phase::{Invocation, Phase};
 use super::retry::backoff;
 use super::store::{Batch, Lines};
 use super::{Action, BatchId, Flusher, Level, Outcome, Strategy};
-use crate::limits::{EXPORTS_IN_FLIGHT_MAX, MERGE_BATCHES_MIN};
-
-/// When memory is short, a handler that has run so long is overlapped by anything.
-const PRESSED_OVERLAP_AFTER: Duration = Duration::from_millis(5);
-/// A request that fails so shortly before the billed cap was cut by it.
-const CUT_SLACK: Duration = Duration::from_millis(5);
+use crate::limits::{CUT_SLACK, EXPORTS_IN_FLIGHT_MAX, MERGE_BATCHES_MIN, PRESSED_OVERLAP_AFTER};
 
 impl Flusher {
     /// While the handler runs an export costs nothing, if it ends before the handler does.
@@ -25,6 +20,10 @@ impl Flusher {
         let full = self.store.in_flight_count() >= EXPORTS_IN_FLIGHT_MAX;
         if full || !self.config.export || (self.config.strategy == Strategy::Shutdown && !pressed) {
             return;
+        }
+        if !pressed && self.hold.guessing(&self.links) {
+            let until = (invocation.began.wall + self.config.billed_max).min(latest(invocation));
+            return self.export_fitting(now, until);
         }
         if pressed {
             self.store.close_open();
@@ -42,6 +41,9 @@ impl Flusher {
             || (self.config.strategy == Strategy::Shutdown && !pressed)
         {
             return None;
+        }
+        if !pressed && self.hold.guessing(&self.links) {
+            return self.store.next_retry(Batch::may_be_billed).filter(|at| !now.reached(*at));
         }
         let held = self
             .store
@@ -67,12 +69,22 @@ impl Flusher {
     /// The function is done. Nobody waits for us any more, but the time is billed.
     pub(super) fn begin_settling(&mut self, now: Moment, over: Over) {
         let Phase::Invoking(invocation) = &self.phase else { return };
-        // What nobody announced may have ended as soon as it began.
-        let since = if over == Over::Unheard { invocation.began.wall } else { now.wall };
+        let since = match over {
+            // What nobody announced may have ended as soon as it began.
+            Over::Unheard => invocation.began.wall,
+            Over::Reported(end) => end,
+            Over::Done | Over::NoSource | Over::Deadline => now.wall,
+        };
         let until = (since + self.config.billed_max).min(latest(invocation));
-        // Without the function's word its end is a guess: what is under way may finish, nothing new begins,
-        // for a SHUTDOWN may be waiting behind the `/next` we hold back.
-        let exporting = over == Over::Done && self.config.strategy == Strategy::End && self.config.export;
+        // Without anybody's word its end is a guess: what is under way may finish, nothing new begins, for a
+        // SHUTDOWN may be waiting behind the `/next` we hold back. At its beginning there is nothing to guess.
+        let begins = match over {
+            Over::Unheard => now == invocation.began,
+            Over::Done | Over::Reported(_) => true,
+            Over::NoSource | Over::Deadline => false,
+        };
+        let exporting = begins && self.config.strategy == Strategy::End && self.config.export;
+        self.hold.platform.released(now);
         self.phase = Phase::Settling { until, exporting };
         self.store.merge(now, MERGE_BATCHES_MIN);
         self.store.close_open();
@@ -96,13 +108,7 @@ impl Flusher {
         if now.reached(until) {
             self.cut_exports(now);
         } else if exporting && self.fits(now, until) {
-            let mut ready = self.store.ready(now, Batch::may_be_billed);
-            if !self.trips.proven() {
-                // Somebody has to try, with as little as possible: it may be cut and then arrive twice.
-                ready.sort_by_key(|id| self.store.body_bytes(*id));
-                ready.truncate(1_usize.saturating_sub(self.store.in_flight_count()));
-            }
-            self.export(now, ready, until);
+            self.export_fitting(now, until);
             let retry = self.store.next_retry(Batch::may_be_billed);
             if retry.is_some_and(|at| at < until && !now.reached(at)) {
                 return;
@@ -111,6 +117,20 @@ impl Flusher {
         if self.store.in_flight_count() == 0 {
             self.park(now);
         }
+    }
+
+    /// Starts what may be sent in time that is billed, as far as it can be expected to end in it.
+    fn export_fitting(&mut self, now: Moment, until: Wall) {
+        if !self.fits(now, until) {
+            return;
+        }
+        let mut ready = self.store.ready(now, Batch::may_be_billed);
+        if !self.trips.proven() {
+            // Somebody has to try, with as little as possible: it may be cut and then arrive twice.
+            ready.sort_by_key(|id| self.store.body_bytes(*id));
+            ready.truncate(1_usize.saturating_sub(self.store.in_flight_count()));
+        }
+        self.export(now, ready, until);
     }
 
     /// No export may be in flight across a freeze.

@@ -15,11 +15,9 @@ use super::phase::{Ending, Phase};
 use super::store::{Batch, Lines, Place};
 use super::{Action, BatchId, DeadLetter, Flusher};
 use crate::limits::{
-    DRAIN_PERCENT_MAX, EXIT_RESERVE, EXIT_RESERVE_PERCENT_MAX, EXPORTS_IN_FLIGHT_MAX, PREPARE_AFTER_PERCENT,
+    DRAIN_PERCENT_MAX, EXIT_RESERVE, EXIT_RESERVE_PERCENT_MAX, EXPORTS_IN_FLIGHT_MAX, MEASURED_BYTES_MIN,
+    PREPARE_AFTER_PERCENT, PRINTING_SPEEDUP,
 };
-
-/// Printing finished lines is this much faster than making them.
-const PRINTING_SPEEDUP: u64 = 8;
 
 impl Flusher {
     pub(super) fn begin_shutdown(&mut self, now: Moment, reason: String, deadline: Wall) {
@@ -89,6 +87,7 @@ impl Flusher {
 
     /// From D - R on: a function that goes on writing must not keep the process alive.
     fn stop_receiving(&mut self) {
+        self.doors.close();
         for link in self.links.end_all() {
             self.act(Action::CloseLink(link));
         }
@@ -188,7 +187,7 @@ impl Flusher {
         let bytes = batch.closed.body.len() as u64;
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         // Small batches measure the clock rather than the work.
-        if bytes >= 16 << 10 {
+        if bytes >= MEASURED_BYTES_MIN {
             self.dead_letter_rate = (bytes.saturating_mul(1_000_000) / micros).max(1);
         }
     }
@@ -206,11 +205,12 @@ impl Flusher {
         ending.deadline.saturating_sub(reserve.min(most))
     }
 
-    /// When links count as drained, whatever they do; `None` if all have ended.
+    /// When links and doors count as drained, whatever they do; `None` if all links have ended and no door was used.
     fn drained_at(&self, ending: &Ending) -> Option<Wall> {
         let total = ending.deadline.saturating_sub(ending.began.wall);
         let most = ending.began.wall + percent_of(total, DRAIN_PERCENT_MAX);
-        self.links.quiet_at(ending.began).map(|quiet| quiet.min(most))
+        let quiet = self.links.quiet_at(ending.began).max(self.doors.quiet_at(ending));
+        quiet.map(|quiet| quiet.min(most))
     }
 
     pub(super) fn shutdown_timeout(&self, now: Moment, ending: &Ending) -> Option<Wall> {

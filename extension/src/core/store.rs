@@ -56,55 +56,85 @@ pub struct Store {
     open: [(Signal, OpenBatch); 3],
     batches: BTreeMap<BatchId, Batch>,
     next_id: u64,
+    /// A batch of this size is closed.
+    bytes_max: usize,
 }
 
 impl Default for Store {
     fn default() -> Self {
+        Self::new(BATCH_BYTES_MAX)
+    }
+}
+
+impl Store {
+    /// Empty; a batch of `bytes_max` is closed.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
         let open = [Signal::Traces, Signal::Logs, Signal::Metrics];
         Self {
+            bytes_max,
             open: open.map(|signal| (signal, OpenBatch::new(signal))),
             batches: BTreeMap::new(),
             next_id: 1,
         }
     }
-}
 
-impl Store {
     /// Adds one encoded item.
     pub fn push_item(&mut self, signal: Signal, origin: &Origin, item: &[u8], credit_bytes: u64) {
         self.with_open(signal, |open| open.push_item(origin, item, credit_bytes));
     }
 
     /// Adds a whole request.
-    pub fn push_request(&mut self, signal: Signal, request: &[u8], items: u64, credit_bytes: u64) {
+    pub fn push_request(&mut self, signal: Signal, request: Bytes, items: u64, credit_bytes: u64) {
+        self.make_room(signal, request.len());
         self.with_open(signal, |open| open.push_request(request, items, credit_bytes));
     }
 
+    /// Adds a whole request that came in at a door and takes `bytes` of the byte budget.
+    pub fn push_door_request(&mut self, signal: Signal, request: Bytes, items: u64, bytes: u64) {
+        self.make_room(signal, request.len());
+        self.with_open(signal, |open| {
+            open.push_request(request, items, bytes);
+            open.at_doors(bytes);
+        });
+    }
+
+    /// What is open closes before a request that would make too large a batch of it: so the request may get one
+    /// of its own, without being copied.
+    fn make_room(&mut self, signal: Signal, bytes: usize) {
+        let bytes_max = self.bytes_max;
+        let fits = |open: &OpenBatch| open.is_empty() || open.len().saturating_add(bytes) <= bytes_max;
+        self.close_if(signal, |open| !fits(open));
+    }
+
     fn with_open(&mut self, signal: Signal, push: impl FnOnce(&mut OpenBatch)) {
-        let mut full = None;
-        for (of, open) in &mut self.open {
-            if *of == signal {
-                push(open);
-                full = open.is_full().then(|| std::mem::replace(open, OpenBatch::new(signal)));
-                break;
-            }
+        if let Some((_, open)) = self.open.iter_mut().find(|(of, _)| *of == signal) {
+            push(open);
         }
-        if let Some(open) = full {
-            self.insert(open.close());
+        let bytes_max = self.bytes_max;
+        self.close_if(signal, |open| open.is_full(bytes_max));
+    }
+
+    fn close_if(&mut self, signal: Signal, wanted: impl FnOnce(&OpenBatch) -> bool) {
+        if let Some((_, open)) = self.open.iter_mut().find(|(of, _)| *of == signal)
+            && wanted(open)
+        {
+            let closed = std::mem::replace(open, OpenBatch::new(signal)).close();
+            self.insert(closed);
         }
     }
 
     /// Closes what is open.
     pub fn close_open(&mut self) {
-        let mut ready = Vec::new();
-        for (signal, open) in &mut self.open {
-            if !open.is_empty() {
-                ready.push(std::mem::replace(open, OpenBatch::new(*signal)));
-            }
+        for signal in [Signal::Traces, Signal::Logs, Signal::Metrics] {
+            self.close_if(signal, |open| !open.is_empty());
         }
-        for open in ready {
-            self.insert(open.close());
-        }
+    }
+
+    /// Whether there is anything in an open batch.
+    #[must_use]
+    pub fn is_gathering(&self) -> bool {
+        self.open.iter().any(|(_, open)| !open.is_empty())
     }
 
     fn insert(&mut self, closed: Closed) {
@@ -117,10 +147,11 @@ impl Store {
     /// invocations are not as many requests. What may have been sent stays apart, and so does what has to wait.
     pub fn merge(&mut self, now: Moment, batches_min: usize) {
         let signals = [Signal::Traces, Signal::Logs, Signal::Metrics];
+        let bytes_max = self.bytes_max;
         for (signal, sent) in signals.into_iter().flat_map(|signal| [(signal, false), (signal, true)]) {
             let small = |batch: &Batch| {
                 batch.closed.signal == signal
-                    && batch.closed.body.len() < BATCH_BYTES_MAX
+                    && batch.closed.body.len() < bytes_max
                     && batch.place == Place::Held
                     && (batch.sent_unknown > 0) == sent
                     && !batch.refused
@@ -133,7 +164,7 @@ impl Store {
                 continue;
             }
             let small: Vec<Batch> = ids.iter().filter_map(|id| self.batches.remove(id)).collect();
-            for group in grouped(small) {
+            for group in grouped(small, bytes_max) {
                 self.insert_merged(group);
             }
         }
@@ -264,6 +295,13 @@ impl Store {
         open + self.batches.values().map(|batch| batch.closed.credit_bytes).sum::<u64>()
     }
 
+    /// As much of that came in at the doors.
+    #[must_use]
+    pub fn door_bytes(&self) -> u64 {
+        let open: u64 = self.open.iter().map(|(_, open)| open.door_bytes()).sum();
+        open + self.batches.values().map(|batch| batch.closed.door_bytes).sum::<u64>()
+    }
+
     /// Bytes that would still have to be made into dead letters, and bytes of finished lines.
     #[must_use]
     pub fn dead_letter_bytes(&self) -> (u64, u64) {
@@ -280,13 +318,13 @@ impl Store {
 }
 
 /// In runs whose bodies make one batch of the usual size.
-fn grouped(batches: Vec<Batch>) -> Vec<Vec<Batch>> {
+fn grouped(batches: Vec<Batch>, bytes_max: usize) -> Vec<Vec<Batch>> {
     let mut groups: Vec<Vec<Batch>> = Vec::new();
     let mut bytes = 0;
     for batch in batches {
         bytes += batch.closed.body.len();
         match groups.last_mut() {
-            Some(group) if bytes <= BATCH_BYTES_MAX => group.push(batch),
+            Some(group) if bytes <= bytes_max => group.push(batch),
             _ => {
                 bytes = batch.closed.body.len();
                 groups.push(vec![batch]);

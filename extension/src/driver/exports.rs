@@ -7,7 +7,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 
 use crate::clock::Clock;
 use crate::core::{BatchId, Event, Outcome, Signal, Wall};
-use crate::export::http::Exporter;
+use crate::export::Exporter;
 
 /// See the module's description.
 #[derive(Debug)]

@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::core::phase::Phase;
 use crate::core::{Action, Admission, DoorRequest, Event, Flusher, Level, LinkId, Notice, Platform, Reply};
-use crate::export::http::Exporter;
+use crate::export::Exporter;
 use crate::lambda::lifecycle::Lifecycle;
+use crate::limits::{LINK_FAULTS_TOLD_MAX, LOOK_UP, SUMMARY_WAIT};
 use crate::output::Output;
 use crate::receive::door::DoorInput;
 use crate::receive::link::LinkInput;
@@ -23,13 +24,6 @@ use crate::summary;
 
 use exports::Exports;
 use letters::Letters;
-
-/// Without a timer of the core the loop still looks up now and then: the wall clock may have stepped.
-const LOOK_UP: Duration = Duration::from_secs(1);
-/// How long the summary may take to be printed.
-const SUMMARY_WAIT: Duration = Duration::from_millis(20);
-/// Broken links that get a line; more would only fill the log.
-const LINK_FAULTS_TOLD_MAX: u32 = 5;
 
 /// Where events come from.
 #[derive(Debug)]

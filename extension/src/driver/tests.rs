@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Driver, Inputs};
 use crate::clock::Clock;
-use crate::config::{Endpoints, Headers};
+use crate::config::ExportConfig;
 use crate::core::{DropReason, Event, FlushConfig, Flusher, LinkId, RequestId, Strategy};
-use crate::export::http::Exporter;
+use crate::export::Exporter;
 use crate::lambda::lifecycle::Lifecycle;
 use crate::output::Output;
 
@@ -21,11 +21,12 @@ fn driver() -> Driver {
         export_timeout: Duration::from_secs(1),
         managed: false,
         buffer_bytes_max: 4 << 20,
+        request_bytes_max: 512 << 10,
         export: false,
         dead_letter: true,
         dead_letter_rate: 1 << 20,
     };
-    let exporter = Exporter::new(Endpoints::default(), Headers::default());
+    let exporter = Exporter::new(ExportConfig::default());
     Driver::new(Clock::start(), Flusher::new(config), exporter, Output::default())
 }
 

@@ -1,4 +1,30 @@
 //! Sending batches to the backend.
+//!
+//! - [`Exporter`]: from a batch to its outcome.
+//! - `request` and `compress` make what goes out, `answer` reads what comes back, `failure` says what went wrong.
+//! - `pool` keeps connections, `connect` makes them: `resolve`, TCP, a proxy, `tls`, HTTP.
 
-pub mod classify;
-pub mod http;
+mod answer;
+mod compress;
+mod connect;
+mod exporter;
+mod failure;
+mod headers_file;
+mod pool;
+mod request;
+mod resolve;
+mod tls;
+
+use bytes::Bytes;
+use http_body_util::Full;
+
+pub use exporter::Exporter;
+// For `--check`, which goes the same way step by step.
+pub(crate) use failure::Failure;
+pub(crate) use headers_file::HeadersFile;
+pub(crate) use resolve::resolve;
+pub(crate) use tls::Tls;
+
+type Body = Full<Bytes>;
+type H1 = hyper::client::conn::http1::SendRequest<Body>;
+type H2 = hyper::client::conn::http2::SendRequest<Body>;

@@ -1,7 +1,5 @@
 //! Our own loop on `/event/next`, for when `lambda-extension`'s has ended. It survives anything but SHUTDOWN.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
@@ -11,9 +9,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
 use super::lifecycle::Gate;
-
-const BACKOFF_MIN: Duration = Duration::from_millis(10);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+use crate::limits::{NEXT_BACKOFF_MAX, NEXT_BACKOFF_MIN};
 
 /// The fields we need; everything else, and every other event, is tolerated.
 #[derive(Debug, Deserialize)]
@@ -31,14 +27,14 @@ struct NextEvent {
 /// Asks for events for ever.
 pub async fn run(runtime_api: &str, extension_id: &str, gate: Gate) {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let mut backoff = BACKOFF_MIN;
+    let mut backoff = NEXT_BACKOFF_MIN;
     loop {
         let Some(event) = next(&client, runtime_api, extension_id).await else {
             tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            backoff = (backoff * 2).min(NEXT_BACKOFF_MAX);
             continue;
         };
-        backoff = BACKOFF_MIN;
+        backoff = NEXT_BACKOFF_MIN;
         match event.event_type.as_str() {
             "INVOKE" => gate.invoke(event.request_id, event.deadline_ms).await,
             "SHUTDOWN" => gate.shutdown(event.shutdown_reason, event.deadline_ms).await,

@@ -6,11 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::core::{Event, RequestId, Wall};
-
-/// What is assumed of a SHUTDOWN without a deadline (`cargo lambda watch` sends 0).
-const SHUTDOWN_DEADLINE_UNKNOWN: Duration = Duration::from_millis(500);
-/// What is assumed of an INVOKE without a deadline: the longest timeout there is.
-const INVOKE_DEADLINE_UNKNOWN: Duration = Duration::from_secs(900);
+use crate::limits::{INVOKE_DEADLINE_UNKNOWN, SHUTDOWN_DEADLINE_UNKNOWN};
 
 /// One event, and the way to say that the next may be asked for.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
-//! Lambda's Extensions API.
+//! Lambda's Extensions API and its Telemetry API.
 
 pub mod fallback;
 pub mod lifecycle;
+pub mod telemetry;
 pub mod turnstile;

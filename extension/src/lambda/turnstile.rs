@@ -8,24 +8,41 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use lambda_extension::{Extension, LambdaEvent, NextEvent};
 use tower::Service;
 
 use super::fallback;
 use super::lifecycle::Gate;
+use super::telemetry::subscription::Subscription;
 use crate::core::{Level, Notice};
+use crate::limits::{REGISTER_BACKOFF_MAX, REGISTER_BACKOFF_MIN};
 use crate::output::Output;
 use crate::panics;
 
-const REGISTER_BACKOFF_MIN: Duration = Duration::from_millis(20);
-const REGISTER_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Who registers, and for what.
+#[derive(Debug)]
+pub struct Registration<'a> {
+    /// The base name of the extension's file.
+    pub name: &'a str,
+    /// `AWS_LAMBDA_RUNTIME_API`.
+    pub runtime_api: &'a str,
+    /// On managed instances nobody may register for INVOKE.
+    pub managed: bool,
+    /// To be had once the extension is registered.
+    pub telemetry: Option<Subscription>,
+}
 
 /// Registers and turns for ever.
-pub async fn run(name: &str, runtime_api: &str, gate: Gate, output: &Output) {
-    let registered = register(name, gate.clone(), output).await;
+pub async fn run(registration: Registration<'_>, gate: Gate, output: &Output) {
+    let Registration { name, runtime_api, managed, telemetry } = registration;
+    let events: &[&str] = if managed { &["SHUTDOWN"] } else { &["INVOKE", "SHUTDOWN"] };
+    let registered = register(name, events, gate.clone(), output).await;
     let id = registered.extension_id.clone();
+    // Before the first `/next`, which may end the time for it.
+    if let Some(telemetry) = telemetry {
+        telemetry.begin(runtime_api, &id).await;
+    }
     gate.registered().await;
     let ended = match panics::caught(registered.run()).await {
         Ok(Ok(())) => "it returned".to_owned(),
@@ -40,6 +57,7 @@ pub async fn run(name: &str, runtime_api: &str, gate: Gate, output: &Output) {
 
 async fn register(
     name: &str,
+    events: &[&str],
     gate: Gate,
     output: &Output,
 ) -> lambda_extension::RegisteredExtension<Turnstile> {
@@ -47,7 +65,7 @@ async fn register(
     loop {
         let extension = Extension::new()
             .with_extension_name(name)
-            .with_events(&["INVOKE", "SHUTDOWN"])
+            .with_events(events)
             .with_events_processor(Turnstile(gate.clone()));
         match panics::caught(extension.register()).await {
             Ok(Ok(registered)) => return registered,

@@ -1,5 +1,7 @@
 //! Taking telemetry in.
 
 pub mod door;
+pub mod doors;
+pub(crate) mod json;
 pub mod link;
 pub mod unix;

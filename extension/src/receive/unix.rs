@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::link::{self, LinkInput};
 use crate::config::SocketAddress;
 use crate::core::LinkId;
-use crate::limits::LINKS_MAX;
+use crate::limits::{ACCEPT_PAUSE, LINKS_MAX};
 
 /// Binds the socket.
 ///
@@ -64,7 +64,7 @@ pub async fn serve(listener: UnixListener, input: mpsc::Sender<LinkInput>) {
             }
             Ok(_) => {}
             // Out of file descriptors, most likely. Whoever holds them has to let go first.
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }

@@ -8,6 +8,7 @@ use lambda_flush_extension::core::{
     Action, BatchId, DeadLetter, Event, FlushConfig, Flusher, LinkId, Moment, Outcome, RequestId, Strategy,
 };
 
+use super::doors::Doors;
 use super::function::Function;
 use super::rules::Rules;
 use super::seen::Seen;
@@ -44,6 +45,7 @@ pub fn config() -> FlushConfig {
         export_timeout: Duration::from_secs(10),
         managed: false,
         buffer_bytes_max: 16 << 20,
+        request_bytes_max: 512 << 10,
         export: true,
         dead_letter: true,
         dead_letter_rate: 20 << 20,
@@ -58,6 +60,7 @@ pub struct Driver {
     /// How long it takes to make a batch's dead-letter lines; `None`: for ever.
     pub prepares: Option<Duration>,
     pub functions: Vec<Function>,
+    pub doors: Doors,
     pub seen: Seen,
     /// Everything the core asked for, with the time in milliseconds since the start.
     pub log: Vec<(u64, Action)>,
@@ -84,6 +87,7 @@ impl Driver {
             printer: Printer::Prints(Duration::from_millis(1)),
             prepares: Some(Duration::from_millis(1)),
             functions: Vec::new(),
+            doors: Doors::default(),
             seen: Seen::default(),
             log: Vec::new(),
             flights: BTreeMap::new(),
@@ -116,6 +120,7 @@ impl Driver {
             self.rules.action(now, &action, &self.core);
             self.perform(action);
         }
+        assert!(self.doors.waiting.is_empty(), "a request without an answer");
         self.rules.after(now, &self.core);
         self.armed = self.core.poll_timeout(now).map(|at| self.mono + now.until(at));
         if self.reads_at_once {
@@ -162,6 +167,7 @@ impl Driver {
                 }
             }
             Action::WriteDeadLetters { batches, deadline } => self.print(batches, *deadline),
+            Action::Answer(request, admission) => self.doors.answered(*request, *admission),
             _ => {}
         }
         self.log.push((u64::try_from(self.mono.as_millis()).unwrap_or(u64::MAX), action));
@@ -290,6 +296,18 @@ impl Driver {
         self.handle(Event::Shutdown { reason: "spindown".to_owned(), deadline });
     }
 
+    /// Somebody sends a request with these items.
+    pub fn request(&mut self, ids: Vec<u64>, bytes: usize) {
+        let event = self.doors.send(ids, bytes);
+        self.handle(event);
+    }
+
+    /// Items that became ours.
+    pub fn handed_off(&self) -> usize {
+        let links: usize = self.functions.iter().map(|function| function.handed_off.len()).sum();
+        links + self.doors.accepted.len()
+    }
+
     /// All batches that were given to the printer.
     pub fn printing(&self) -> Vec<BatchId> {
         let letters = self.log.iter().filter_map(|(_, action)| match action {
@@ -318,6 +336,9 @@ impl std::fmt::Debug for Brief<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Event::LinkReceived(link, messages) => write!(f, "LinkReceived({link:?}, {})", brief(messages)),
+            Event::RequestReceived { request, items, body, .. } => {
+                write!(f, "RequestReceived({request:?}, {items} items, {} bytes)", body.len())
+            }
             event => write!(f, "{event:?}"),
         }
     }

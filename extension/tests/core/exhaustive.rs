@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lambda_flush_extension::core::{Event, FlushConfig, LinkId, Outcome, Strategy};
+use lambda_flush_extension::core::{Event, FlushConfig, LinkId, Outcome, Platform, RequestId, Strategy};
 use lambda_flush_proto::Signal;
 
 use super::driver::{Backend, Driver, config};
@@ -25,10 +25,19 @@ enum Letter {
     MaybeSent,
     Refused,
     ClockBack,
+    /// A request at a door.
+    Request,
+    /// `platform.start` of the last invocation.
+    PlatformStart,
+    /// `platform.runtimeDone` of the last invocation.
+    PlatformDone,
+    /// The same of the one before.
+    PlatformLate,
     Shutdown,
 }
 
-const ALPHABET: [Letter; 13] = [
+/// A function with the library.
+const LINKED: [Letter; 13] = [
     Letter::Connect,
     Letter::Disconnect,
     Letter::Item,
@@ -44,6 +53,37 @@ const ALPHABET: [Letter; 13] = [
     Letter::Shutdown,
 ];
 
+/// A function with some SDK, and the Telemetry API.
+const STOCK: [Letter; 11] = [
+    Letter::Request,
+    Letter::PlatformStart,
+    Letter::PlatformDone,
+    Letter::PlatformLate,
+    Letter::Invoke,
+    Letter::Wake,
+    Letter::Tick,
+    Letter::Exported,
+    Letter::MaybeSent,
+    Letter::ClockBack,
+    Letter::Shutdown,
+];
+
+/// Both at once.
+const MIXED: [Letter; 12] = [
+    Letter::Disconnect,
+    Letter::Item,
+    Letter::Request,
+    Letter::Started,
+    Letter::Done,
+    Letter::PlatformStart,
+    Letter::PlatformDone,
+    Letter::Invoke,
+    Letter::Wake,
+    Letter::Exported,
+    Letter::MaybeSent,
+    Letter::Shutdown,
+];
+
 struct Run {
     driver: Driver,
     next: u64,
@@ -52,15 +92,22 @@ struct Run {
 }
 
 impl Run {
-    /// Registered, a function connected, one item handed off: where it becomes interesting.
-    fn new(config: FlushConfig) -> Self {
+    /// Registered, one item handed off: where it becomes interesting.
+    fn new(config: FlushConfig, alphabet: &[Letter]) -> Self {
         let mut driver = Driver::new(config);
         driver.backend = Backend::Silent;
         driver.functions.push(Function::new(1));
         driver.handle(Event::Registered);
         let mut run = Self { driver, next: 1, invoked: 0, clock_set: false };
-        run.play(Letter::Connect);
-        run.play(Letter::Item);
+        if alphabet.contains(&Letter::PlatformStart) {
+            run.driver.handle(Event::Platform(Platform::Subscribed));
+        }
+        if alphabet.contains(&Letter::Item) {
+            run.play(Letter::Connect);
+            run.play(Letter::Item);
+        } else {
+            run.play(Letter::Request);
+        }
         run
     }
 
@@ -76,6 +123,8 @@ impl Run {
             Letter::Tick => driver.armed.is_some_and(|at| at > driver.mono + TICK),
             Letter::Exported | Letter::MaybeSent | Letter::Refused => !driver.flights.is_empty(),
             Letter::ClockBack => driver.armed.is_some() && !self.clock_set,
+            Letter::Request | Letter::PlatformStart | Letter::PlatformDone => true,
+            Letter::PlatformLate => self.invoked > 1,
         }
     }
 
@@ -107,6 +156,12 @@ impl Run {
                 self.clock_set = true;
                 driver.step_clock(true, Duration::from_secs(3_600));
             }
+            Letter::Request => driver.request(vec![self.next], 16),
+            Letter::PlatformStart => {
+                driver.handle(Event::Platform(Platform::InvocationStarted { request_id: RequestId(id) }));
+            }
+            Letter::PlatformDone => platform_done(driver, id),
+            Letter::PlatformLate => platform_done(driver, format!("r{}", self.invoked.saturating_sub(1))),
             Letter::Shutdown => driver.shutdown(500),
         }
         self.next += 1;
@@ -128,28 +183,35 @@ impl Run {
             self.driver.run(501);
         }
         assert!(self.driver.rules.exited);
-        let handed_off = self.driver.functions[0].handed_off.len() as u64;
+        let handed_off = self.driver.handed_off() as u64;
         let ledger = self.driver.core.ledger();
         assert!(ledger.accepted <= handed_off && ledger.taken() == ledger.settled());
     }
 }
 
+fn platform_done(driver: &mut Driver, id: String) {
+    let (request_id, status) = (RequestId(id), "success".to_owned());
+    // Some say how long it took and some do not.
+    let took = driver.log.len().is_multiple_of(2).then_some(Duration::from_millis(30));
+    driver.handle(Event::Platform(Platform::InvocationDone { request_id, status, error_type: None, took }));
+}
+
 const TICK: Duration = Duration::from_millis(7);
 
 /// Walks the tree of sequences by playing each one from the start; a prefix is a list of letters.
-fn walk(config: &FlushConfig, depth: usize) -> u64 {
+fn walk(config: &FlushConfig, alphabet: &[Letter], depth: usize) -> u64 {
     let mut stack: Vec<Vec<Letter>> = vec![Vec::new()];
     let mut sequences = 0;
     while let Some(prefix) = stack.pop() {
-        let mut run = Run::new(config.clone());
+        let mut run = Run::new(config.clone(), alphabet);
         for letter in &prefix {
             run.play(*letter);
         }
         if prefix.len() < depth && !run.driver.rules.exited {
-            for letter in ALPHABET {
-                if run.possible(letter) {
+            for letter in alphabet {
+                if run.possible(*letter) {
                     let mut longer = prefix.clone();
-                    longer.push(letter);
+                    longer.push(*letter);
                     stack.push(longer);
                 }
             }
@@ -169,9 +231,24 @@ fn depth() -> usize {
 
 #[test]
 fn no_sequence_breaks_a_promise() {
-    let sequences = walk(&config(), depth());
+    let sequences = walk(&config(), &LINKED, depth());
     println!("{sequences} sequences");
     assert!(sequences > 10_000, "the alphabet shrank: {sequences}");
+}
+
+#[test]
+fn nor_with_the_telemetry_api_and_requests_at_the_doors() {
+    let sequences = walk(&config(), &STOCK, depth());
+    println!("{sequences} sequences");
+    assert!(sequences > 10_000, "the alphabet shrank: {sequences}");
+    assert!(walk(&config(), &MIXED, depth() - 1) > 10_000);
+}
+
+#[test]
+fn nor_on_managed_instances() {
+    for strategy in [Strategy::End, Strategy::Shutdown] {
+        assert!(walk(&FlushConfig { managed: true, strategy, ..config() }, &MIXED, depth() - 2) > 10_000);
+    }
 }
 
 #[test]
@@ -181,6 +258,7 @@ fn nor_with_the_other_configurations() {
         FlushConfig { export: false, ..config() },
         FlushConfig { billed_max: Duration::ZERO, ..config() },
     ] {
-        walk(&config, depth() - 2);
+        walk(&config, &LINKED, depth() - 2);
+        walk(&config, &STOCK, depth() - 2);
     }
 }

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "a test target has no users")]
 
 mod body;
+mod doors;
 mod driver;
 mod exhaustive;
 mod function;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lambda_flush_extension::core::phase::Phase;
-use lambda_flush_extension::core::{Action, BatchId, Event, FlushConfig, Flusher, LinkId, Moment, Outcome};
+use lambda_flush_extension::core::{
+    Action, BatchId, Event, FlushConfig, Flusher, LinkId, Moment, Outcome, Platform,
+};
 use lambda_flush_proto::Received;
 
 /// More wakes than this in one virtual second that lead to nothing are a busy loop. At SHUTDOWN a link may fall
@@ -18,6 +20,8 @@ struct Invocation {
     /// Monotonic time of its deadline.
     deadline: Duration,
     announced: bool,
+    /// Whether the platform announced or reported it.
+    started: bool,
     /// When the core could know that the function is done.
     over: Option<Duration>,
     /// When the last link that announced it ended.
@@ -28,6 +32,11 @@ struct Invocation {
 #[derive(Debug)]
 pub struct Rules {
     cap: Duration,
+    managed: bool,
+    /// The longest that an invocation took, as far as the platform told; `None`: not subscribed.
+    longest: Option<Duration>,
+    /// Announced by the platform since the last INVOKE.
+    started: BTreeSet<String>,
     next_outstanding: bool,
     registered: bool,
     invocation: Option<Invocation>,
@@ -53,6 +62,9 @@ impl Rules {
     pub fn new(config: &FlushConfig) -> Self {
         Self {
             cap: config.billed_max,
+            managed: config.managed,
+            longest: None,
+            started: BTreeSet::new(),
             next_outstanding: false,
             registered: false,
             invocation: None,
@@ -81,8 +93,10 @@ impl Rules {
                 let over = (self.finished.remove(&id) && !self.given_up.contains(&id)).then_some(mono);
                 let announced = self.announced.values().any(|announced| *announced == id);
                 let deadline = mono + now.until(*deadline);
+                let started = std::mem::take(&mut self.started).contains(&id);
+                let ended = None;
                 self.invocation =
-                    Some(Invocation { id, began: mono, deadline, announced, over, ended: None });
+                    Some(Invocation { id, began: mono, deadline, announced, started, over, ended });
             }
             Event::Shutdown { deadline, .. } => {
                 self.next_outstanding = false;
@@ -98,10 +112,27 @@ impl Rules {
             }
             Event::Wake => self.idle = true,
             Event::DeadLetterPrepared { batch, .. } => self.prepared(*batch),
-            Event::LinkOpened(_)
-            | Event::RequestReceived { .. }
-            | Event::Platform(_)
-            | Event::DeadLettersWritten { .. } => {}
+            Event::Platform(event) => self.platform(event),
+            Event::LinkOpened(_) | Event::RequestReceived { .. } | Event::DeadLettersWritten { .. } => {}
+        }
+    }
+
+    fn platform(&mut self, event: &Platform) {
+        match event {
+            Platform::Subscribed => drop(self.longest.get_or_insert_default()),
+            Platform::InvocationStarted { request_id } if self.longest.is_some() => {
+                self.started.insert(request_id.0.clone());
+                if let Some(invocation) = &mut self.invocation {
+                    invocation.started |= invocation.id == request_id.0;
+                }
+            }
+            Platform::InvocationDone { request_id, took, .. } if self.longest.is_some() => {
+                self.longest = self.longest.max(*took);
+                if let Some(invocation) = &mut self.invocation {
+                    invocation.started |= invocation.id == request_id.0;
+                }
+            }
+            Platform::InvocationStarted { .. } | Platform::InvocationDone { .. } => {}
         }
     }
 
@@ -152,12 +183,12 @@ impl Rules {
     }
 
     pub fn action(&mut self, now: Moment, action: &Action, core: &Flusher) {
-        assert!(!self.exited, "{action:?} after Exit");
+        assert!(!self.exited || matches!(action, Action::Answer(..)), "{action:?} after Exit");
         self.idle = false;
         match action {
             Action::CallNext => self.call_next(now.monotonic),
             Action::Export { batch, .. } => {
-                assert!(!self.next_outstanding, "an export while the sandbox may freeze");
+                assert!(!self.next_outstanding || self.managed, "an export while the sandbox may freeze");
                 assert!(self.flights.insert(*batch), "{batch:?} is exported twice at a time");
                 if matches!(core.phase(), Phase::Settling { .. }) {
                     assert!(!self.maybe_sent.contains(batch), "{batch:?} is sent again in billed time");
@@ -192,7 +223,8 @@ impl Rules {
     fn call_next(&mut self, mono: Duration) {
         assert!(!self.next_outstanding, "CallNext twice");
         assert!(self.registered, "CallNext before register");
-        assert!(self.flights.is_empty(), "CallNext with exports in flight: {:?}", self.flights);
+        let quiet = self.flights.is_empty() || self.managed;
+        assert!(quiet, "CallNext with exports in flight: {:?}", self.flights);
         assert!(self.shutdown.is_none(), "CallNext after SHUTDOWN");
         self.next_outstanding = true;
         let Some(invocation) = self.invocation.take() else { return };
@@ -210,9 +242,11 @@ impl Rules {
         let since = match over {
             Some(over) => over.max(invocation.began),
             None if invocation.announced => return, // Waited for in good faith, up to its deadline.
+            // Never longer than it can be worth: the cap beyond what invocations are known to take.
+            None if invocation.started => invocation.began + self.longest.unwrap_or_default(),
             None => invocation.began,
         };
-        let hold = mono - since;
+        let hold = mono.saturating_sub(since);
         self.longest_hold = self.longest_hold.max(hold);
         assert!(hold <= self.cap, "P4: /next is held {hold:?} after the function was done: {invocation:?}");
     }
@@ -232,6 +266,8 @@ impl Rules {
                 core.phase()
             );
         }
+        let exporting = self.flights.is_empty() || !self.next_outstanding || self.managed;
+        assert!(exporting, "an export in flight while the sandbox may freeze");
         let waiting =
             matches!(core.phase(), Phase::Invoking(_) | Phase::Settling { .. } | Phase::ShuttingDown(_));
         let answer_due =

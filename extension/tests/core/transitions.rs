@@ -4,7 +4,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use lambda_flush_extension::core::{Action, Event, LinkId, Outcome};
+use lambda_flush_extension::core::{
+    Action, Admission, Event, FlushConfig, LinkId, Outcome, Platform, RequestId,
+};
 use lambda_flush_proto::Signal;
 
 use super::driver::{Backend, Driver, Printer, config};
@@ -14,7 +16,7 @@ use super::function::Function;
 type Act = fn(&mut Driver);
 
 /// Ways to bring an environment to where an event meets it.
-const STATES: [(&str, Act); 10] = [
+const STATES: [(&str, Act); 15] = [
     ("Init", |_| {}),
     ("Init, linked", |d| linked(d)),
     ("Parked", |d| parked(d)),
@@ -23,10 +25,33 @@ const STATES: [(&str, Act); 10] = [
         d.invoke("r1", 3_000);
     }),
     ("Invoking, announced", |d| invoking(d)),
+    ("Invoking, announced by the platform", |d| {
+        stock(d);
+        platform(d, started());
+    }),
+    ("Parked again, the platform missed its cue", |d| {
+        stock(d);
+        d.run(1_000);
+        raw_invoke(d);
+    }),
+    ("Invoking, by a platform that has been right", |d| {
+        stock(d);
+        platform(d, started());
+        platform(d, done("success"));
+        d.run(1_000);
+        raw_invoke(d);
+        platform(d, started());
+        d.run(150);
+    }),
     ("Settling, export in flight", |d| settling(d)),
     ("Settling, waiting for a retry", |d| {
         settling(d);
         answer(d, Outcome::Retry { after: None, maybe_sent: false, message: String::new() });
+    }),
+    ("Serving", |d| serving(d)),
+    ("Serving, export in flight", |d| {
+        serving(d);
+        d.run(1_000);
     }),
     ("ShuttingDown, export in flight", |d| {
         parked(d);
@@ -45,7 +70,7 @@ const STATES: [(&str, Act); 10] = [
 ];
 
 /// Events as they may come.
-const EVENTS: [(&str, Act); 16] = [
+const EVENTS: [(&str, Act); 20] = [
     ("Registered", |d| d.handle(Event::Registered)),
     ("Invoke", |d| raw_invoke(d)),
     ("Shutdown", |d| d.shutdown(2_000)),
@@ -55,6 +80,10 @@ const EVENTS: [(&str, Act); 16] = [
     ("InvocationDone r1", |d| function(d, |f| f.done("r1", "1"))),
     ("Goodbye", |d| function(d, Function::goodbye)),
     ("LinkClosed", |d| function(d, Function::disconnect)),
+    ("Request", |d| d.request(vec![98], 16)),
+    ("Request, too large", |d| d.request(vec![98], 17 << 20)),
+    ("Platform start r1", |d| platform(d, started())),
+    ("Platform runtimeDone r1", |d| platform(d, done("error"))),
     ("ExportDone Exported", |d| answer(d, Outcome::Exported)),
     ("ExportDone Retry", |d| {
         answer(d, Outcome::Retry { after: None, maybe_sent: false, message: String::new() });
@@ -93,6 +122,34 @@ fn invoking(d: &mut Driver) {
     function(d, |f| f.started("r1", "1"));
 }
 
+/// An invocation of a function without the library; one item is held.
+fn stock(d: &mut Driver) {
+    d.handle(Event::Registered);
+    platform(d, Platform::Subscribed);
+    d.request(vec![1], 16);
+    raw_invoke(d);
+}
+
+fn platform(d: &mut Driver, event: Platform) {
+    d.handle(Event::Platform(event));
+}
+
+fn started() -> Platform {
+    Platform::InvocationStarted { request_id: RequestId("r1".to_owned()) }
+}
+
+fn done(status: &str) -> Platform {
+    let (request_id, status) = (RequestId("r1".to_owned()), status.to_owned());
+    let took = Some(std::time::Duration::from_millis(400));
+    Platform::InvocationDone { request_id, status, error_type: None, took }
+}
+
+fn serving(d: &mut Driver) {
+    *d = environment(FlushConfig { managed: true, ..config() });
+    d.handle(Event::Registered);
+    linked(d);
+}
+
 fn settling(d: &mut Driver) {
     invoking(d);
     function(d, |f| f.done("r1", "1"));
@@ -115,13 +172,13 @@ fn answer(d: &mut Driver, outcome: Outcome) {
 }
 
 fn raw_invoke(d: &mut Driver) {
-    let request_id = lambda_flush_extension::core::RequestId("r1".to_owned());
+    let request_id = RequestId("r1".to_owned());
     let deadline = d.now().wall + std::time::Duration::from_secs(3);
     d.handle(Event::Invoke { request_id, deadline });
 }
 
-fn environment() -> Driver {
-    let mut driver = Driver::new(config());
+fn environment(config: FlushConfig) -> Driver {
+    let mut driver = Driver::new(config);
     driver.backend = Backend::Silent;
     driver.printer = Printer::Hangs;
     driver.functions = vec![Function::new(1), Function::new(2)];
@@ -132,6 +189,8 @@ fn name(action: &Action) -> String {
     let text = format!("{action:?}");
     let name: String = text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
     match action {
+        Action::Answer(_, Admission::Accepted) => "Accepted".to_owned(),
+        Action::Answer(_, Admission::Refused { .. }) => "Refused".to_owned(),
         Action::Reply(_, reply) => {
             let reply = format!("{reply:?}");
             reply.split(' ').next().unwrap_or_default().to_owned()
@@ -145,7 +204,7 @@ fn table() -> String {
     for (state, arrange) in STATES {
         writeln!(table, "{state}").expect("a String grows");
         for (event, act) in EVENTS {
-            let mut driver = environment();
+            let mut driver = environment(config());
             arrange(&mut driver);
             let before = (driver.log.len(), driver.core.phase().clone());
             act(&mut driver);

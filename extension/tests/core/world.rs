@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lambda_flush_extension::core::phase::Phase;
-use lambda_flush_extension::core::{Event, FlushConfig, LinkId, Outcome, Strategy};
+use lambda_flush_extension::core::{Event, FlushConfig, LinkId, Outcome, Platform, RequestId, Strategy};
 use lambda_flush_proto::Signal;
 
 use super::driver::{Backend, Driver, Printer};
@@ -69,12 +69,14 @@ impl World {
         match self.random.u8(0..100) {
             0..=3 => self.mood(),
             4..=8 => self.connection(),
-            9..=38 => self.items(),
+            9..=31 => self.items(),
+            32..=38 => self.request(),
             39..=58 => self.invocation(),
             59..=72 => self.read(),
             73..=94 => self.time_passes(),
             95..=96 => self.clock_steps(),
-            97 => self.driver.handle(Event::Wake),
+            97 if self.random.bool() => self.driver.handle(Event::Wake),
+            97 => self.driver.handle(Event::Platform(Platform::Subscribed)),
             98 => self.driver.handle(Event::Registered),
             _ if self.random.u8(0..12) == 0 => self.end(),
             _ => {}
@@ -126,9 +128,35 @@ impl World {
         self.maybe_read();
     }
 
+    fn request(&mut self) {
+        let count = self.random.u64(0..30);
+        let bytes = if self.random.u8(0..20) == 0 { 40_000 } else { [20, 300][self.random.usize(0..2)] };
+        let ids: Vec<u64> = (self.next_item..self.next_item + count).collect();
+        self.next_item += count;
+        self.driver.request(ids, bytes);
+    }
+
+    /// The platform tells of this invocation or another one, rightly or not, at once or late.
+    fn platform(&mut self) {
+        let back = if self.random.bool() { 0 } else { self.random.u64(0..4) };
+        let request_id = RequestId(format!("r{}", self.next_invocation.saturating_sub(back)));
+        let event = if self.random.bool() {
+            Platform::InvocationStarted { request_id }
+        } else {
+            let took = self.random.bool().then(|| Duration::from_millis(self.random.u64(0..3_000)));
+            let status = if self.random.u8(0..8) == 0 { "failure" } else { "success" }.to_owned();
+            Platform::InvocationDone { request_id, status, error_type: None, took }
+        };
+        let late = if self.random.bool() { 0 } else { self.random.u64(0..4_000) };
+        self.driver.later(Duration::from_millis(late), Event::Platform(event));
+    }
+
     fn invocation(&mut self) {
+        if self.random.u8(0..3) == 0 {
+            self.platform();
+        }
         match self.running.clone() {
-            None if matches!(self.driver.core.phase(), Phase::Parked { .. }) => {
+            None if matches!(self.driver.core.phase(), Phase::Parked { .. } | Phase::Serving { .. }) => {
                 self.next_invocation += u64::from(self.random.u8(0..10) != 0); // Now and then a retry.
                 self.running = Some(format!("r{}", self.next_invocation));
                 let function_first = self.random.u8(0..5) == 0;
@@ -136,7 +164,8 @@ impl World {
                     self.function_side();
                 }
                 let timeout = self.random.u64(0..5_000);
-                if self.driver.rules.next_outstanding() {
+                let managed = matches!(self.driver.core.phase(), Phase::Serving { .. });
+                if self.driver.rules.next_outstanding() && (!managed || self.random.u8(0..20) == 0) {
                     self.driver.invoke(&format!("r{}", self.next_invocation), timeout);
                 }
             }
@@ -190,7 +219,8 @@ impl World {
             _ => self.random.u64(0..3_000),
         };
         self.driver.run(millis);
-        if self.driver.rules.next_outstanding() && self.random.u8(0..4) == 0 {
+        let freezes = matches!(self.driver.core.phase(), Phase::Parked { .. });
+        if freezes && self.random.u8(0..4) == 0 {
             self.driver.freeze(Duration::from_millis(self.random.u64(0..7_200_000)));
         }
     }
@@ -208,8 +238,9 @@ impl World {
         let budget = [0, 20, 500, 1_400, 2_000][self.random.usize(0..5)];
         self.driver.shutdown(budget);
         for _ in 0..40 {
-            match self.random.u8(0..4) {
+            match self.random.u8(0..5) {
                 0 => self.items(),
+                4 => self.request(),
                 1 => self.read(),
                 2 => self.driver.run(self.random.u64(0..20)),
                 _ => self.function_side(),
@@ -226,12 +257,8 @@ impl World {
             self.driver.read_all();
             self.driver.run(10_000);
             self.driver.read_all();
-            let handed_off: usize = self.driver.functions.iter().map(|f| f.handed_off.len()).sum();
-            assert_eq!(
-                self.driver.core.ledger().accepted,
-                handed_off as u64,
-                "accepted is what was handed off"
-            );
+            let handed_off = self.driver.handed_off() as u64;
+            assert_eq!(self.driver.core.ledger().accepted, handed_off, "accepted is what was handed off");
             self.driver.shutdown(2_000);
             self.driver.run(2_100);
         }
@@ -254,7 +281,8 @@ impl World {
         assert_eq!(ledger.exported + ledger.rejected, answered);
         assert_eq!(ledger.dead_lettered, seen.dead_letters.len() as u64);
         assert_eq!(ledger.taken(), ledger.settled());
-        let ours = |id: &u64| self.driver.functions.iter().any(|function| function.handed_off.contains(id));
+        let linked = |id: &u64| self.driver.functions.iter().any(|function| function.handed_off.contains(id));
+        let ours = |id: &u64| linked(id) || self.driver.doors.accepted.contains(id);
         assert!(ends.keys().all(ours), "an item from nowhere");
         let maybe_twice = |id: &&u64| seen.unsure.contains(id);
         let doubtful = seen.exported.keys().filter(maybe_twice).count() as u64;
@@ -268,8 +296,9 @@ fn random_config(random: &mut fastrand::Rng) -> FlushConfig {
         strategy: if random.u8(0..4) == 0 { Strategy::Shutdown } else { Strategy::End },
         billed_max: Duration::from_millis(caps[random.usize(0..caps.len())]),
         export_timeout: Duration::from_millis([50, 300, 10_000][random.usize(0..3)]),
-        managed: false,
+        managed: random.u8(0..5) == 0,
         buffer_bytes_max: [4 << 20, 16 << 20][random.usize(0..2)],
+        request_bytes_max: [16 << 10, 512 << 10][random.usize(0..2)],
         export: random.u8(0..8) != 0,
         dead_letter: random.u8(0..4) != 0,
         dead_letter_rate: [1, 100 << 10, 20 << 20][random.usize(0..3)],

@@ -7,13 +7,13 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use lambda_flush_proto::otlp::classify::{self, Answer, shortened};
 use opentelemetry_http::{HttpClient, HttpError};
-use prost::Message;
 use ureq::config::Config;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -25,8 +25,6 @@ use super::settings::Settings;
 
 /// Of a response; OTLP's are small.
 const RESPONSE_BYTES_MAX: u64 = 64 << 10;
-/// Of what a backend says, in a message for people.
-const MESSAGE_BYTES_MAX: usize = 300;
 /// Of a request's time, for the connection. A little less than all of it: the message says what took so long.
 const CONNECT_SHARE_MAX: f64 = 0.9;
 /// Of what a backend asks for: a mistaken one must not silence the function for good.
@@ -110,7 +108,7 @@ impl Client {
         let time = letter.until.saturating_duration_since(Instant::now());
         let result = self.send(&agent, request, &letter);
         let outcome = match &result {
-            Ok(response) => classify(response.status(), response.headers(), response.body()),
+            Ok(response) => classify(response.status(), response.headers(), response.body(), since_epoch()),
             Err(error) => Outcome::Retry { after: None, message: describe(error.as_ref(), time) },
         };
         self.lock().outcome = Some(outcome);
@@ -216,38 +214,25 @@ impl Resolver for Names {
     }
 }
 
-/// `Export{Trace,Metrics,Logs}ServiceResponse`: all three have this shape.
-#[derive(Clone, PartialEq, Message)]
-struct ExportResponse {
-    #[prost(message, optional, tag = "1")]
-    partial_success: Option<PartialSuccess>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct PartialSuccess {
-    #[prost(int64, tag = "1")]
-    rejected: i64,
-    #[prost(string, tag = "2")]
-    error_message: String,
-}
-
-/// OTLP specification, "OTLP/HTTP Response".
-fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Outcome {
-    if status.is_success() {
-        let partial = ExportResponse::decode(body).ok().and_then(|response| response.partial_success);
-        let PartialSuccess { rejected, error_message } = partial.unwrap_or_default();
-        let rejected = u64::try_from(rejected).unwrap_or_default();
-        return Outcome::Exported { rejected, message: shortened(&error_message) };
-    }
-    let message = format!("the backend answers HTTP {status}");
-    match status.as_u16() {
-        429 | 502 | 503 | 504 => {
-            let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            let after = seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
-            Outcome::Retry { after, message }
+/// What the answer means for what is held.
+fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Duration) -> Outcome {
+    let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let said = |message| format!("the backend answers {message}");
+    match classify::http(status.as_u16(), retry_after, body, now) {
+        Answer::Accepted { rejected, message } => Outcome::Exported { rejected, message },
+        Answer::Retry { after, message, .. } => {
+            Outcome::Retry { after: after.map(|after| after.min(RETRY_AFTER_MAX)), message: said(message) }
         }
-        _ => Outcome::Rejected { message },
+        // Nothing is kept here for another configuration.
+        Answer::Rejected { message } | Answer::Refused { message } => {
+            Outcome::Rejected { message: said(message) }
+        }
     }
+}
+
+/// For a `Retry-After` that is a date.
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// An error for people.
@@ -265,45 +250,34 @@ fn describe(error: &(dyn std::error::Error + 'static), time: Duration) -> String
     shortened(&text)
 }
 
-fn shortened(text: &str) -> String {
-    let mut end = text.len().min(MESSAGE_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn classified(code: u16, retry_after: Option<u64>) -> Outcome {
+        let headers = retry_after.map(|seconds| (RETRY_AFTER, seconds.into()));
+        let status = StatusCode::from_u16(code).unwrap();
+        classify(status, &headers.into_iter().collect(), b"", Duration::ZERO)
+    }
+
     #[test]
     fn statuses_mean_what_the_specification_says() {
-        let classified = |code: u16| classify(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), b"");
         for code in [429, 502, 503, 504] {
-            assert!(matches!(classified(code), Outcome::Retry { after: None, .. }), "{code}");
+            assert!(matches!(classified(code, None), Outcome::Retry { after: None, .. }), "{code}");
         }
         for code in [301, 400, 401, 403, 404, 413, 500, 501] {
-            assert!(matches!(classified(code), Outcome::Rejected { .. }), "{code}");
+            assert!(matches!(classified(code, None), Outcome::Rejected { .. }), "{code}");
         }
         for code in [200, 202, 204] {
-            assert_eq!(classified(code), Outcome::Exported { rejected: 0, message: String::new() });
+            assert_eq!(classified(code, None), Outcome::Exported { rejected: 0, message: String::new() });
         }
     }
 
     #[test]
-    fn a_partial_success_and_a_time_to_wait_are_read() {
-        let partial = PartialSuccess { rejected: 3, error_message: "too old".to_owned() };
-        let body = ExportResponse { partial_success: Some(partial) }.encode_to_vec();
-        let outcome = classify(StatusCode::OK, &HeaderMap::new(), &body);
-        assert_eq!(outcome, Outcome::Exported { rejected: 3, message: "too old".to_owned() });
-        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]);
-        let outcome = classify(StatusCode::TOO_MANY_REQUESTS, &headers, b"");
-        assert!(matches!(outcome, Outcome::Retry { after: Some(Duration { .. }), .. }), "{outcome:?}");
-        let headers = HeaderMap::from_iter([(RETRY_AFTER, u64::MAX.into())]);
-        let outcome = classify(StatusCode::TOO_MANY_REQUESTS, &headers, b"");
+    fn a_time_to_wait_is_bounded() {
+        let seven = Some(Duration::from_secs(7));
+        assert!(matches!(classified(429, Some(7)), Outcome::Retry { after, .. } if after == seven));
+        let outcome = classified(429, Some(u64::MAX));
         assert!(matches!(outcome, Outcome::Retry { after: Some(RETRY_AFTER_MAX), .. }), "{outcome:?}");
-        let garbage = classify(StatusCode::OK, &HeaderMap::new(), b"\xff\xff\xff");
-        assert_eq!(garbage, Outcome::Exported { rejected: 0, message: String::new() });
     }
 }

@@ -2,9 +2,14 @@
 
 use std::net::UdpSocket;
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use lambda_flush_proto::dns::message::{TYPE_A, TYPE_AAAA};
 
 use super::*;
 
+/// The name does not exist.
+const RCODE_NXDOMAIN: u8 = 3;
 /// Longer than any test takes unless something never happens.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -169,12 +174,7 @@ fn the_next_server_is_asked_when_one_fails_or_is_silent() {
 }
 
 #[test]
-fn files_are_read_as_libc_reads_them() {
-    let hosts = "127.0.0.1 localhost\n# 9.9.9.9 backend\n10.1.1.1\tother  Backend # comment\n::1 backend\n";
-    assert_eq!(in_hosts(hosts, "backend"), [IpAddr::from([10, 1, 1, 1]), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
-    let conf =
-        "; comment\nsearch example\nnameserver 10.0.0.2\nnameserver ::1\nnameserver x\noptions ndots:5";
-    assert_eq!(servers(conf), ["10.0.0.2:53".parse().unwrap(), "[::1]:53".parse::<SocketAddr>().unwrap()]);
+fn nobody_to_ask_is_told() {
     assert!(matches!(ask(&[], "a.example", Instant::now() + PATIENCE), Err(DnsError::NoServer)));
 }
 
@@ -193,25 +193,5 @@ fn what_is_no_host_name_is_refused() {
     let (long_label, long_name) = ("x".repeat(64), ["abcdefgh"; 40].join("."));
     for name in ["", "a..b", long_label.as_str(), long_name.as_str()] {
         assert!(matches!(server.resolve(name, PATIENCE), Err(DnsError::BadName)), "{name:?}");
-    }
-}
-
-#[test]
-fn no_bytes_make_it_panic_or_go_on_for_ever() {
-    let mut random = fastrand::Rng::with_seed(7);
-    let query = Question { id: 7, kind: TYPE_A }.encode("a.example").unwrap();
-    let good = response(&query, 0, &[(TYPE_A, &[10, 0, 0, 1]), (TYPE_AAAA, &[0; 16])]);
-    for _ in 0..100_000 {
-        let mut bytes = good.clone();
-        for _ in 0..random.usize(1..6) {
-            let at = random.usize(..bytes.len());
-            bytes[at] = random.u8(..);
-        }
-        bytes.truncate(random.usize(..=bytes.len()));
-        assert!(
-            answer(&bytes, TYPE_A).is_ok_and(|found| found.len() <= ADDRESSES_MAX)
-                || bytes.len() < 12
-                || bytes[3] & 0x0f != 0
-        );
     }
 }

@@ -9,7 +9,7 @@ use lambda_flush_proto::Signal;
 use super::held::Held;
 use super::settings::{self, Settings};
 use super::state::{State, Thread};
-use super::thread::Shared;
+use super::thread::{LOCAL_EVERY, MANAGED_EVERY, Shared};
 use super::{Direct, Emitter};
 use crate::carrier::Item;
 use crate::config::Source;
@@ -31,18 +31,22 @@ pub(crate) struct Exporter(Arc<Shared>);
 pub(crate) fn start(source: &dyn Source, emitter: Emitter) -> (Option<Arc<dyn Direct>>, Vec<String>) {
     let (settings, faults) = settings::read(source);
     let local = source.var("AWS_LAMBDA_RUNTIME_API").is_none();
-    let direct =
-        settings.map(|settings| -> Arc<dyn Direct> { Arc::new(Exporter::new(settings, emitter, local)) });
+    let kind = source.var("AWS_LAMBDA_INITIALIZATION_TYPE");
+    let managed = kind.is_some_and(|kind| kind == "lambda-managed-instances");
+    let every = if local { Some(LOCAL_EVERY) } else { managed.then_some(MANAGED_EVERY) };
+    let direct = settings
+        .map(|settings| -> Arc<dyn Direct> { Arc::new(Exporter::new(settings, emitter, local, every)) });
     (direct, faults)
 }
 
 impl Exporter {
-    fn new(settings: Settings, emitter: Emitter, local: bool) -> Self {
+    fn new(settings: Settings, emitter: Emitter, local: bool, every: Option<Duration>) -> Self {
         let held = Held::new(emitter.resource, emitter.resource_schema_url, settings.held_bytes_max);
         Self(Arc::new(Shared {
             settings: Arc::new(settings),
             buffered: emitter.buffered,
             local,
+            every,
             state: Mutex::new(State::new(held)),
             changed: Condvar::new(),
         }))
@@ -56,8 +60,8 @@ impl Exporter {
         }
         push(&mut state.held);
         self.0.publish(&state);
-        // Outside Lambda the thread looks by itself now and then, once it is there.
-        let first = self.0.local && state.thread == Thread::None;
+        // A thread that looks by itself now and then has to be there.
+        let first = self.0.every.is_some() && state.thread == Thread::None;
         let full = state.held.is_half_full() && state.asked.is_none() && state.in_flight.is_none();
         if first {
             self.0.ensure_thread(&mut state);
@@ -102,6 +106,9 @@ impl Direct for Exporter {
     }
 
     fn invocation_ended(&self) -> Option<Waiting> {
+        if self.0.every.is_some() {
+            return None;
+        }
         let cap = self.0.settings.billed_max;
         let healthy = self.0.lock().healthy;
         if !healthy || cap.is_zero() {

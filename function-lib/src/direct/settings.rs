@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use lambda_flush_proto::Signal;
-use percent_encoding::percent_decode_str;
+use lambda_flush_proto::dns;
+use lambda_flush_proto::otlp::headers::{self, Header};
 
 use crate::config::Source;
 
@@ -28,7 +29,6 @@ const BILLED_MS_MAX: u64 = 900_000;
 const HELD_BYTES_DEFAULT: u64 = 16 << 20;
 const HELD_BYTES_MIN: u64 = 1 << 20;
 const CERTIFICATE_BYTES_MAX: u64 = 1 << 20;
-const DNS_PORT: u16 = 53;
 
 /// What [`read`] found.
 #[derive(Clone)]
@@ -171,22 +171,15 @@ impl Reader<'_> {
         let of_signal = format!("OTEL_EXPORTER_OTLP_{signal}_HEADERS");
         let names = ["LAMBDA_FLUSH_OTLP_HEADERS", of_signal.as_str(), "OTEL_EXPORTER_OTLP_HEADERS"];
         let Some((name, text)) = self.first(&names) else { return HeaderMap::new() };
-        let mut headers = HeaderMap::new();
-        for (number, entry) in
-            (1..).zip(text.split(',').map(str::trim)).filter(|(_, entry)| !entry.is_empty())
-        {
-            match header(entry) {
-                Ok((key, value)) => drop(headers.insert(key, value)),
-                Err(problem) => {
-                    let told = format!("{name} entry {number}: {problem}; it is left out");
-                    // The three signals mostly share one variable.
-                    if !self.faults.contains(&told) {
-                        self.faults.push(told);
-                    }
-                }
+        let (listed, problems) = headers::list(&text);
+        for problem in problems {
+            let told = format!("{name} {problem}; it is left out");
+            // The three signals mostly share one variable.
+            if !self.faults.contains(&told) {
+                self.faults.push(told);
             }
         }
-        headers
+        listed.iter().filter_map(header).collect()
     }
 
     fn certificates(&mut self) -> Option<Vec<u8>> {
@@ -208,7 +201,7 @@ impl Reader<'_> {
         const NAME: &str = "LAMBDA_FLUSH_NAME_SERVER";
         let text = self.text(NAME)?;
         let address = text.parse().ok();
-        let address = address.or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, DNS_PORT)));
+        let address = address.or_else(|| Some(SocketAddr::new(text.parse::<IpAddr>().ok()?, dns::PORT)));
         if address.is_none() {
             self.fault(NAME, "is no IP address (with or without a port); /etc/resolv.conf is used");
         }
@@ -252,15 +245,11 @@ fn read_file(path: &str) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// One `key=value` with a percent-encoded value.
-fn header(entry: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
-    let (name, value) = entry.split_once('=').ok_or("expected key=value")?;
-    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| "the key is not a header name")?;
-    let value = percent_decode_str(value.trim()).decode_utf8().map_err(|_| "the value is not UTF-8")?;
-    let mut value =
-        HeaderValue::from_str(&value).map_err(|_| "the value has characters no header may have")?;
+/// As HTTP's types.
+fn header(header: &Header) -> Option<(HeaderName, HeaderValue)> {
+    let mut value = HeaderValue::from_str(&header.value).ok()?;
     value.set_sensitive(true);
-    Ok((name, value))
+    Some((HeaderName::from_bytes(header.name.as_bytes()).ok()?, value))
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ use crate::waits::{Slot, Standing};
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Outside Lambda, where no invocation ends.
-const LOCAL_EVERY: Duration = Duration::from_secs(5);
+pub(super) const LOCAL_EVERY: Duration = Duration::from_secs(5);
+/// On managed instances, where invocations overlap and nothing is frozen between them.
+pub(super) const MANAGED_EVERY: Duration = Duration::from_secs(1);
 /// After such a pause (a freeze, mostly) the backend has closed the connections.
 const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(3);
 
@@ -33,6 +35,8 @@ pub(super) struct Shared {
     pub(super) buffered: Arc<AtomicU64>,
     /// Not in Lambda.
     pub(super) local: bool,
+    /// How often the thread exports by itself, where the end of an invocation does not have to wait for an export.
+    pub(super) every: Option<Duration>,
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
 }
@@ -138,12 +142,12 @@ impl Shared {
             if let Some(until) = state.asked.take() {
                 return Some((state.rounds_asked, until));
             }
-            if !self.local {
+            let Some(every) = self.every else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
-            }
+            };
             let (woken, timeout) =
-                self.changed.wait_timeout(state, LOCAL_EVERY).unwrap_or_else(PoisonError::into_inner);
+                self.changed.wait_timeout(state, every).unwrap_or_else(PoisonError::into_inner);
             state = woken;
             if timeout.timed_out() && state.held.buffered() > 0 && state.asked.is_none() && state.may_try() {
                 return Some((state.rounds_asked, Instant::now() + self.settings.timeout));

@@ -19,6 +19,7 @@ fn shared() -> Arc<Shared> {
         settings: Arc::new(settings),
         buffered: Arc::default(),
         local: false,
+        every: None,
         state: Mutex::new(State::new(held)),
         changed: Condvar::new(),
     })

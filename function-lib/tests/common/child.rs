@@ -70,8 +70,14 @@ pub struct Ended {
 impl Child {
     /// Starts the test binary's `child` test in `role` and waits until it is ready.
     pub fn start(role: &str, extension: &FakeExtension) -> Self {
+        Self::start_with(role, extension, &[])
+    }
+
+    /// As [`Self::start`], with more variables.
+    pub fn start_with(role: &str, extension: &FakeExtension, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+            .envs(variables.iter().copied())
             .env(ROLE, role)
             .env(ADDRESS, &extension.address)
             .stdin(Stdio::null())

@@ -4,5 +4,7 @@ pub mod demo;
 pub mod measured;
 pub mod proxy;
 pub mod rig;
+pub mod stock;
+pub mod wire;
 
 pub use rig::{Ended, Rig};

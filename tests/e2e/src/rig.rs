@@ -119,6 +119,15 @@ impl Ended {
         self.evidence.witness.iter().filter(|record| only_dead(&record.span_id)).count()
     }
 
+    /// Warnings and errors that the extension printed.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<&str> {
+        let is_one = |line: &&str| {
+            line.contains(r#""lambda_flush":"notice""#) && !line.contains(r#""level":"info""#)
+        };
+        self.report.extension_stdout().filter(is_one).collect()
+    }
+
     /// The extension's last summary.
     #[must_use]
     pub fn summary(&self) -> Option<&Summary> {

@@ -6,6 +6,9 @@
     reason = "all of this target is a test"
 )]
 
+#[path = "rie/stock.rs"]
+mod stock;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -5,12 +5,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tokio::sync::watch;
 
 use super::script::Script;
+use crate::http1::Closer;
 use crate::span_id::SpanId;
 
 /// The kind of telemetry that a request carries, by its path.
@@ -30,6 +32,8 @@ pub enum OtlpSignal {
 pub struct OtlpRequest {
     /// When its head arrived.
     pub at: Instant,
+    /// Its head.
+    pub headers: HeaderMap,
     /// What it carries; `None` for a path that OTLP does not have.
     pub signal: Option<OtlpSignal>,
     /// When its body had arrived whole; `None` if it never did.
@@ -44,7 +48,7 @@ pub struct OtlpRequest {
     pub malformed: Option<String>,
     /// The script that was followed.
     pub script: Script,
-    /// The status of the answer and when it was given; `None` if the client left before, or got none.
+    /// The status of the answer (of a gRPC backend 200, or 900 and the gRPC status) and when it was given; `None` if the client left before, or got none.
     pub answered: Option<(u16, Instant)>,
     /// How many items, the last ones, were refused by a partial success.
     pub rejected: usize,
@@ -116,13 +120,14 @@ pub(crate) struct Log {
 pub(crate) struct Records {
     log: Mutex<Log>,
     changed: watch::Sender<()>,
+    pub(crate) closer: Closer,
 }
 
 impl Default for Records {
     fn default() -> Self {
         let log =
             Log { base: Script::Healthy, queue: VecDeque::new(), keep_bodies: false, requests: Vec::new() };
-        Self { log: Mutex::new(log), changed: watch::Sender::new(()) }
+        Self { log: Mutex::new(log), changed: watch::Sender::new(()), closer: Closer::default() }
     }
 }
 
@@ -134,11 +139,12 @@ impl Records {
     }
 
     /// Enters a request and decides how it is treated. Returns its index.
-    pub(crate) fn open(&self, signal: Option<OtlpSignal>) -> (usize, Script) {
+    pub(crate) fn open(&self, signal: Option<OtlpSignal>, headers: &HeaderMap) -> (usize, Script) {
         self.update(|log| {
             let script = log.queue.pop_front().unwrap_or_else(|| log.base.clone());
             log.requests.push(OtlpRequest {
                 at: Instant::now(),
+                headers: headers.clone(),
                 signal,
                 received_at: None,
                 wire_bytes: 0,

@@ -17,6 +17,15 @@ pub enum Script {
         /// Names and values.
         headers: Vec<(String, String)>,
     },
+    /// A gRPC status. A backend that speaks HTTP answers 500 instead.
+    Grpc {
+        /// `grpc-status`.
+        code: u32,
+        /// `grpc-message`.
+        message: String,
+        /// An encoded `google.rpc.Status`, or nothing.
+        details: Vec<u8>,
+    },
     /// No answer, as long as the client keeps the connection.
     Hang,
     /// A connection reset while the body comes in: nothing of it counts as received.

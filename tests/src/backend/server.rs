@@ -24,8 +24,9 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub(crate) async fn run(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, records: Arc<Records>) {
     // Only a process without file descriptors fails here, and its test fails with the first request.
     let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let closer = records.closer.clone();
     let handler = move |request, connection| answer(Arc::clone(&records), request, connection);
-    http1::serve_with(listener, tls, handler).await;
+    http1::serve_with(listener, tls, &closer, handler).await;
 }
 
 async fn answer(
@@ -39,7 +40,7 @@ async fn answer(
         "/v1/logs" => Some(OtlpSignal::Logs),
         _ => None,
     };
-    let (index, script) = records.open(signal);
+    let (index, script) = records.open(signal, request.headers());
     let encoding = request.headers().get(http::header::CONTENT_ENCODING);
     let encoding = encoding.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     if script == Script::ResetMidBody {
@@ -59,7 +60,7 @@ async fn answer(
 }
 
 /// Enters what the body holds. A status if that is no OTLP.
-fn note(
+pub(crate) fn note(
     records: &Records,
     index: usize,
     signal: Option<OtlpSignal>,
@@ -111,20 +112,25 @@ async fn follow(
             }
             Ok(answer)
         }
+        Script::Grpc { .. } => Ok(reply(StatusCode::INTERNAL_SERVER_ERROR, PROTOBUF, Bytes::new())),
         Script::Hang => std::future::pending().await,
         Script::ResetMidBody | Script::ResetAfterBody => {
             connection.reset_on_close();
             Err(Abort)
         }
         Script::PartialSuccess { rejected, message } => {
-            records.amend(index, |request| request.rejected = rejected.min(request.items));
-            // The responses for metrics and logs have the same fields under other names.
-            let partial_success = ExportTracePartialSuccess {
-                rejected_spans: i64::try_from(rejected).unwrap_or(i64::MAX),
-                error_message: message,
-            };
-            let body = ExportTraceServiceResponse { partial_success: Some(partial_success) }.encode_to_vec();
-            Ok(reply(StatusCode::OK, PROTOBUF, body))
+            Ok(reply(StatusCode::OK, PROTOBUF, partial_success(records, index, rejected, message)))
         }
     }
+}
+
+/// The response to a request of which so many items are refused.
+pub(crate) fn partial_success(records: &Records, index: usize, rejected: usize, message: String) -> Vec<u8> {
+    records.amend(index, |request| request.rejected = rejected.min(request.items));
+    // The responses for metrics and logs have the same fields under other names.
+    let partial_success = ExportTracePartialSuccess {
+        rejected_spans: i64::try_from(rejected).unwrap_or(i64::MAX),
+        error_message: message,
+    };
+    ExportTraceServiceResponse { partial_success: Some(partial_success) }.encode_to_vec()
 }

@@ -4,7 +4,7 @@
 //! It writes its trace to the file in `LAMBDA_TESTKIT_TRACE`. Knobs, all `LAMBDA_TESTKIT_PROBE_…`:
 //! `EVENTS` (comma-separated, default `INVOKE,SHUTDOWN`), `INIT_SLEEP_MS` (before it registers), `INVOKE_SLEEP_MS`
 //! (before it calls `next` again), `SHUTDOWN_SLEEP_MS`, `SHUTDOWN_IGNORE` (1: never exits), `EXIT_ON_INVOKE` (exits on
-//! the nth INVOKE), `EXIT_CODE`.
+//! the nth INVOKE), `EXIT_CODE`, `TELEMETRY_PORT` (subscribes to the platform's telemetry for a listener there).
 
 #[path = "../probe/http.rs"]
 mod http;
@@ -31,6 +31,9 @@ fn main() -> io::Result<ExitCode> {
     let api = std::env::var("AWS_LAMBDA_RUNTIME_API").map_err(io::Error::other)?;
     let mut client = Client::new(&api);
     let id = register(&mut client, &name, &recorder)?;
+    if knob("TELEMETRY_PORT") > 0 {
+        subscribe(&mut client, &id, &recorder)?;
+    }
     follow(&mut client, &id, &recorder)
 }
 
@@ -49,6 +52,19 @@ fn register(client: &mut Client, name: &str, recorder: &Recorder) -> io::Result<
         return Err(io::Error::other(String::from_utf8_lossy(&response.body).into_owned()));
     }
     Ok(response.header("Lambda-Extension-Identifier").to_owned())
+}
+
+fn subscribe(client: &mut Client, id: &str, recorder: &Recorder) -> io::Result<()> {
+    let body = format!(
+        "{{\"schemaVersion\":\"2022-12-13\",\"types\":[\"platform\"],\
+         \"buffering\":{{\"maxItems\":1000,\"maxBytes\":262144,\"timeoutMs\":25}},\
+         \"destination\":{{\"protocol\":\"HTTP\",\"URI\":\"http://sandbox.localdomain:{}\"}}}}",
+        knob("TELEMETRY_PORT")
+    );
+    let headers = [("Lambda-Extension-Identifier", id)];
+    let answer = client.call("PUT", "/2022-07-01/telemetry", &headers, body.as_bytes())?;
+    recorder.record("subscribe", &format!("{{\"status\":{}}}", answer.status));
+    Ok(())
 }
 
 fn follow(client: &mut Client, id: &str, recorder: &Recorder) -> io::Result<ExitCode> {

@@ -6,5 +6,5 @@ mod summary;
 mod verdict;
 
 pub use dead_letter::{DeadBatch, DeadLetters};
-pub use summary::{Destination, FunctionCounts, Summary};
+pub use summary::{Cause, Destination, Doors, FunctionCounts, Summary};
 pub use verdict::{Evidence, Verdict, check};

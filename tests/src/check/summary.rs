@@ -14,10 +14,36 @@ pub struct Summary {
     pub reason: String,
     /// Milliseconds that were left until the deadline.
     pub spare_ms: u64,
+    /// The last invocation that did not succeed, as the platform told it.
+    pub cause: Option<Cause>,
     /// The ledger.
     pub destinations: Vec<Destination>,
+    /// What came as OTLP requests.
+    pub doors: Doors,
     /// What the function's processes counted themselves.
     pub functions: Vec<FunctionCounts>,
+}
+
+/// An invocation that did not succeed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Cause {
+    /// Its id.
+    pub request_id: String,
+    /// `error`, `failure`, `timeout`.
+    pub status: String,
+    /// For instance `Runtime.ExitError`.
+    pub error_type: Option<String>,
+}
+
+/// The OTLP receivers' counts, in items.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Doors {
+    /// Taken into custody: a part of the ledger's `accepted`.
+    pub accepted: u64,
+    /// Left with their senders: no term of the ledger.
+    pub refused: u64,
 }
 
 /// The ledger of one destination, in items.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::namespace::Emulator;
 use super::{RieError, RieSandbox};
 use crate::engine::Engine;
+use crate::sandbox::addresses;
 
 /// Lambda's default function timeout.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,6 +30,14 @@ pub struct RieBuilder {
     extension_env: Vec<(String, String)>,
     env: Vec<(String, String)>,
     timeout: Duration,
+    managed: Option<u32>,
+}
+
+/// What the processes find at `/opt`, `/var` and `TMPDIR`.
+struct Folders {
+    opt: PathBuf,
+    var: PathBuf,
+    tmp: PathBuf,
 }
 
 impl RieBuilder {
@@ -41,6 +50,7 @@ impl RieBuilder {
             extension_env: Vec::new(),
             env: Vec::new(),
             timeout: TIMEOUT,
+            managed: None,
         }
     }
 
@@ -87,29 +97,45 @@ impl RieBuilder {
         self
     }
 
+    /// As a managed instance with `concurrency` invocations at a time, which is more than one. The processes start at
+    /// once, as user 993; `/var` is replaced as well, for the function is `/var/task/bootstrap`. The Telemetry API is
+    /// real there. Needs root.
+    #[must_use]
+    pub fn managed(mut self, concurrency: u32) -> Self {
+        self.managed = Some(concurrency);
+        self
+    }
+
     /// Starts the emulator. The processes start with the first invocation.
     ///
     /// # Errors
     /// See [`RieError`]; [`RieError::NotPermitted`] is about this machine, not about the function.
-    pub async fn start(self) -> Result<RieSandbox, RieError> {
+    pub async fn start(mut self) -> Result<RieSandbox, RieError> {
+        // The network is this machine's, with other sandboxes in it.
+        addresses::assign(&self.extensions, &self.extension_env, &mut self.env)?;
         let directory = tempfile::Builder::new().prefix("lambda-testkit-rie-").tempdir()?;
-        let (opt, tmp) = (directory.path().join("opt"), directory.path().join("tmp"));
-        fs::create_dir(&tmp)?;
-        self.install_extensions(&opt)?;
+        let of = |name| directory.path().join(name);
+        let folders = Folders { opt: of("opt"), var: of("var"), tmp: of("tmp") };
+        fs::create_dir(&folders.tmp)?;
+        self.install_extensions(&folders.opt)?;
+        if self.managed.is_some() {
+            self.install_managed(directory.path(), &folders)?;
+        }
         let engine = Engine::start("lambda-testkit-rie", std::future::ready(()))?;
         let timeout = self.timeout;
-        let start = engine.spawn(async move { self.start_emulator(&opt, &tmp).await });
+        let start = engine.spawn(async move { self.start_emulator(&folders).await });
         let emulator = start.await.map_err(io::Error::other)??;
         Ok(RieSandbox { engine, emulator: Arc::new(emulator), timeout, _directory: directory })
     }
 
-    async fn start_emulator(&self, opt: &Path, tmp: &Path) -> Result<Emulator, RieError> {
-        let variables = self.variables(tmp);
+    async fn start_emulator(&self, folders: &Folders) -> Result<Emulator, RieError> {
+        let variables = self.variables(&folders.tmp);
+        let mounts = (folders.opt.as_path(), self.managed.map(|_| folders.var.as_path()));
         let mut attempt = 1;
         loop {
             let (address, command) = self.command()?;
             let command: Vec<&OsStr> = command.iter().map(OsString::as_os_str).collect();
-            match Emulator::start(address, opt, &command, &variables).await {
+            match Emulator::start(address, mounts, &command, &variables).await {
                 Err(RieError::NotStarted(_)) if attempt < START_ATTEMPTS_MAX => attempt += 1,
                 end => return end,
             }
@@ -141,10 +167,32 @@ impl RieBuilder {
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_LAMBDA_FUNCTION_NAME", "function".to_owned()),
             ("AWS_LAMBDA_FUNCTION_TIMEOUT", seconds.to_string()),
-            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
         ];
-        let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+        // The emulator of managed instances sets the type itself.
+        let mode = match self.managed {
+            Some(concurrency) => ("AWS_LAMBDA_MAX_CONCURRENCY", concurrency.to_string()),
+            None => ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        };
+        let own = own.into_iter().chain([mode]).map(|(name, value)| (name.to_owned(), value));
         own.chain(self.env.iter().cloned()).collect()
+    }
+
+    /// The function as `/var/task/bootstrap`, and everything open to the user it will run as.
+    fn install_managed(&self, directory: &Path, folders: &Folders) -> Result<(), RieError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(RieError::NotPermitted(
+                "a managed instance runs as another user: not root".to_owned(),
+            ));
+        }
+        let task = folders.var.join("task");
+        fs::create_dir_all(&task)?;
+        fs::copy(usable(&self.function)?, task.join("function"))?;
+        let script = task.join("bootstrap");
+        fs::write(&script, script_of(&self.function_env, "/var/task/function"))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&folders.tmp, fs::Permissions::from_mode(0o1777))?;
+        Ok(())
     }
 
     /// Fills what will be `/opt`: each extension itself, or a script with its variables that becomes it.
@@ -158,22 +206,24 @@ impl RieBuilder {
             fs::copy(usable(path)?, folder.join(name))?;
             if !self.extension_env.is_empty() {
                 let script = extensions.join(name);
-                fs::write(&script, self.extension_script(name))?;
+                let program = format!("/opt/programs/{}", name.to_string_lossy());
+                fs::write(&script, script_of(&self.extension_env, &program))?;
                 fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
             }
         }
         Ok(())
     }
+}
 
-    fn extension_script(&self, name: &OsStr) -> String {
-        let mut script = "#!/bin/sh\n".to_owned();
-        for (variable, value) in &self.extension_env {
-            // Writing to a `String` does not fail.
-            writeln!(script, "export {variable}={}", quoted(value)).ok();
-        }
-        writeln!(script, "exec {}", quoted(&format!("/opt/programs/{}", name.to_string_lossy()))).ok();
-        script
+/// Becomes `program` with these variables more.
+fn script_of(variables: &[(String, String)], program: &str) -> String {
+    let mut script = "#!/bin/sh\n".to_owned();
+    for (variable, value) in variables {
+        // Writing to a `String` does not fail.
+        writeln!(script, "export {variable}={}", quoted(value)).ok();
     }
+    writeln!(script, "exec {}", quoted(program)).ok();
+    script
 }
 
 /// The absolute path of a file.

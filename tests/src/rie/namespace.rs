@@ -20,11 +20,13 @@ use crate::sandbox::Line;
 
 /// Printed once the namespaces and mounts are there: what fails before this is the machine's doing.
 const MOUNTED: &str = "lambda-testkit: mounted";
-/// Replaces `/opt` by the directory in the first argument, then becomes the command in the others.
+/// Replaces `/opt` and `/var` by the directories in the first two arguments, an empty one by nothing, then becomes the
+/// command in the others.
 const SCRIPT: &str = r#"set -eu
 mount --make-rprivate /
 mount --bind "$1" /opt
-shift
+if [ -n "$2" ]; then mount --bind "$2" /var; fi
+shift 2
 echo "lambda-testkit: mounted"
 exec "$@""#;
 /// Bytes of output kept; what comes later is lost.
@@ -54,10 +56,11 @@ struct Output {
 }
 
 impl Emulator {
-    /// Starts `command` with `opt` as `/opt`. Must be called on the engine's thread: the process dies with it.
+    /// Starts `command` with its own `/opt` and perhaps `/var`. Must be called on the engine's thread: the process dies
+    /// with it.
     pub(super) async fn start(
         address: SocketAddr,
-        opt: &Path,
+        (opt, var): (&Path, Option<&Path>),
         command: &[&std::ffi::OsStr],
         variables: &[(String, String)],
     ) -> Result<Self, RieError> {
@@ -74,7 +77,8 @@ impl Emulator {
         if !rustix::process::geteuid().is_root() {
             unshare.arg("--map-root-user");
         }
-        unshare.args(["--", "sh", "-c", SCRIPT, "sh"]).arg(opt).args(command);
+        unshare.args(["--", "sh", "-c", SCRIPT, "sh"]).arg(opt);
+        unshare.arg(var.unwrap_or(Path::new(""))).args(command);
         unshare.env_clear().envs(variables.iter().cloned()).process_group(0).kill_on_drop(true);
         unshare.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = unshare.spawn().map_err(|fault| match fault.kind() {

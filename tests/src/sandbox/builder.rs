@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::budget::RUNTIME_SHARE;
 use super::error::SandboxError;
 use super::fault::{Fault, Faults};
 use super::report::ShutdownReason;
 use super::shared::Shared;
-use super::{Sandbox, lifecycle, router, shutdown};
+use super::telemetry::TelemetryScript;
+use super::{Sandbox, addresses, freeze, lifecycle, router, shutdown};
 use crate::engine::Engine;
 
 /// Lambda's default function timeout.
@@ -18,18 +19,6 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Memory size in MiB if the builder is told none: one whole core in Lambda.
 const MEMORY_MB: u32 = 1_769;
-
-/// What `PUT /2022-07-01/telemetry` is answered. Records are never delivered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TelemetryReply {
-    /// 202, "not supported": AWS's emulator.
-    #[default]
-    NotSupported,
-    /// 200, as in production.
-    Ok,
-    /// 403, as after the init phase.
-    Closed,
-}
 
 /// What the environment is made of.
 #[derive(Clone, Debug)]
@@ -44,7 +33,8 @@ pub(crate) struct Config {
     pub(crate) init_timeout: Duration,
     pub(crate) runtime_share: Duration,
     pub(crate) memory_mb: u32,
-    pub(crate) telemetry: TelemetryReply,
+    pub(crate) telemetry: TelemetryScript,
+    pub(crate) freeze: bool,
     pub(crate) xray_sampled: bool,
     pub(crate) echo: bool,
 }
@@ -69,7 +59,8 @@ impl Default for SandboxBuilder {
             init_timeout: INIT_TIMEOUT,
             runtime_share: RUNTIME_SHARE,
             memory_mb: MEMORY_MB,
-            telemetry: TelemetryReply::default(),
+            telemetry: TelemetryScript::default(),
+            freeze: false,
             xray_sampled: false,
             echo: false,
         };
@@ -149,10 +140,18 @@ impl SandboxBuilder {
         self
     }
 
-    /// How the Telemetry API answers subscriptions. Default [`TelemetryReply::NotSupported`].
+    /// How the Telemetry API behaves. Default [`TelemetryScript::NotSupported`].
     #[must_use]
-    pub fn telemetry(mut self, reply: TelemetryReply) -> Self {
-        self.config.telemetry = reply;
+    pub fn telemetry(mut self, script: TelemetryScript) -> Self {
+        self.config.telemetry = script;
+        self
+    }
+
+    /// Whether the processes are frozen whenever all of them have called `next`, until the next event, as in Lambda.
+    /// See [`Sandbox::freeze`]. Default false.
+    #[must_use]
+    pub fn freeze(mut self, freeze: bool) -> Self {
+        self.config.freeze = freeze;
         self
     }
 
@@ -182,8 +181,10 @@ impl SandboxBuilder {
     /// # Errors
     /// A file is missing, the operating system refuses something, or init fails or exceeds its limit; then
     /// everything that had been started is ended as by a reset.
-    pub async fn start(self) -> Result<Sandbox, SandboxError> {
+    pub async fn start(mut self) -> Result<Sandbox, SandboxError> {
         self.check_files()?;
+        let Config { extensions, extension_env, env, .. } = &mut self.config;
+        addresses::assign(extensions, extension_env, env)?;
         let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let shared = Arc::new(Shared::new(self.config, self.faults, listener.local_addr()?)?);
@@ -193,8 +194,12 @@ impl SandboxBuilder {
         let init = engine.spawn(async move {
             router::start(&first, listener)?;
             let _one_at_a_time = first.turn.lock().await;
-            match lifecycle::init(&first, std::time::Instant::now() + first.config.init_timeout).await {
-                Ok(duration) => Ok(duration),
+            let deadline = Instant::now() + first.config.init_timeout;
+            match lifecycle::init(&first, deadline, "init").await {
+                Ok(duration) => {
+                    freeze::settle(&first).await;
+                    Ok(duration)
+                }
                 Err(failure) => {
                     shutdown::end(&first, ShutdownReason::Failure).await;
                     Err(SandboxError::Init { error_type: failure.error_type, lines: first.output.lines() })

@@ -14,6 +14,7 @@ use super::report::{Report, ShutdownReason};
 use super::shared::Shared;
 use super::shutdown;
 use super::state::{Answer, Phase};
+use super::telemetry::RuntimeDone;
 use crate::engine::Engine;
 
 /// How an invocation ended.
@@ -93,12 +94,13 @@ async fn run(shared: &Arc<Shared>, payload: Bytes, client: oneshot::Sender<Bytes
     let _one_at_a_time = shared.turn.lock().await;
     let started = Instant::now();
     let order = Order { request_id: uuid(), payload, deadline: started + shared.config.timeout };
-    let mut progress = Progress { started, client: Some(client), init_included: None, answer: None };
+    let mut progress =
+        Progress { started, client: Some(client), init_included: None, answer: None, done: None };
     match play(shared, &order, &mut progress).await {
         Ok(()) => progress.outcome(&order, None),
         Err(failure) => {
             let mut outcome = progress.outcome(&order, Some(&failure));
-            outcome.reset = reset(shared, failure.cause).await;
+            outcome.reset = reset(shared, &failure).await;
             outcome
         }
     }
@@ -107,22 +109,27 @@ async fn run(shared: &Arc<Shared>, payload: Bytes, client: oneshot::Sender<Bytes
 async fn play(shared: &Arc<Shared>, order: &Order, progress: &mut Progress) -> Result<(), Failure> {
     if shared.update(|state| state.phase == Phase::Idle && !state.shutdown_requested) {
         let begun = Instant::now();
-        let init = lifecycle::init(shared, order.deadline).await;
+        let init = lifecycle::init(shared, order.deadline, "invoke").await;
         progress.init_included = Some(begun.elapsed());
         init?;
     }
     let answer = lifecycle::await_answer(shared, order).await?;
     progress.tell_client(answer.payload.clone());
     progress.answer = Some(answer);
-    lifecycle::await_everyone(shared, order).await
+    progress.done = Some(lifecycle::await_everyone(shared, order).await?);
+    Ok(())
 }
 
-async fn reset(shared: &Arc<Shared>, cause: Cause) -> Option<Report> {
-    match cause {
-        Cause::Crash => Some(shutdown::end(shared, ShutdownReason::Failure).await),
-        Cause::Timeout => Some(shutdown::end(shared, ShutdownReason::Timeout).await),
-        Cause::Shutdown => None,
-    }
+async fn reset(shared: &Arc<Shared>, failure: &Failure) -> Option<Report> {
+    let error_type = failure.error_type.as_str();
+    let (status, reason) = match failure.cause {
+        Cause::Crash => (RuntimeDone::status_of_failure(error_type), ShutdownReason::Failure),
+        Cause::Timeout => ("timeout", ShutdownReason::Timeout),
+        Cause::Shutdown => return None,
+    };
+    let told = (failure.cause == Cause::Crash).then_some(error_type);
+    shared.update(|state| state.runtime_done(status, told));
+    Some(shutdown::end(shared, reason).await)
 }
 
 /// What an invocation has come to so far.
@@ -131,6 +138,8 @@ struct Progress {
     client: Option<oneshot::Sender<Bytes>>,
     init_included: Option<Duration>,
     answer: Option<Answer>,
+    /// When everyone had called `next` again.
+    done: Option<Instant>,
 }
 
 impl Progress {
@@ -142,7 +151,7 @@ impl Progress {
     }
 
     fn outcome(&mut self, order: &Order, failure: Option<&Failure>) -> Outcome {
-        let duration = self.started.elapsed();
+        let duration = self.done.unwrap_or_else(Instant::now).saturating_duration_since(self.started);
         let own_error = self.answer.as_ref().and_then(|answer| answer.error_type.clone());
         let status = match failure.map(|failure| failure.cause) {
             None if own_error.is_some() => Status::FunctionError,

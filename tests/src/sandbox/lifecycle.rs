@@ -11,6 +11,7 @@ use super::extensions_api::uuid;
 use super::process::{self, Program};
 use super::shared::Shared;
 use super::state::{AgentEvent, AgentState, Answer, CurrentInvoke, InvokeEvent, Phase, State};
+use super::{freeze, telemetry};
 use crate::party::Party;
 use crate::trace::unix_ms;
 
@@ -44,7 +45,9 @@ impl Failure {
 }
 
 /// Starts the extensions, then the function, and waits until all of them have called `next`.
-pub(crate) async fn init(shared: &Arc<Shared>, deadline: Instant) -> Result<Duration, Failure> {
+///
+/// `phase` is what the Telemetry API calls it: `init`, or `invoke` after a reset.
+pub(crate) async fn init(shared: &Arc<Shared>, deadline: Instant, phase: &str) -> Result<Duration, Failure> {
     let started = Instant::now();
     shared.update(|state| {
         state.phase = Phase::Init;
@@ -52,6 +55,9 @@ pub(crate) async fn init(shared: &Arc<Shared>, deadline: Instant) -> Result<Dura
         state.fatal = None;
         state.announced_error = None;
         state.trace.push(&Party::Platform, "init", Value::Null);
+        state.telemetry.begin();
+        let record = telemetry::init_start(&shared.config, &shared.directories.log_stream, phase);
+        state.telemetry.emit_of_init(record);
     });
     start_extensions(shared).await?;
     let registered = |state: &mut State| {
@@ -61,12 +67,20 @@ pub(crate) async fn init(shared: &Arc<Shared>, deadline: Instant) -> Result<Dura
     wait(shared, deadline, registered).await?;
     start_function(shared).await?;
     wait(shared, deadline, |state| state.runtime.ready.then_some(())).await?;
-    shared.update(|state| state.registration_open = false);
+    shared.update(|state| {
+        state.registration_open = false;
+        state.telemetry.emit_of_init(telemetry::init_runtime_done(phase));
+    });
     wait(shared, deadline, |state| all_ready(state, |_| true)).await?;
     let duration = started.elapsed();
     shared.update(|state| {
         state.phase = Phase::Serving;
+        state.telemetry.emit_of_init(telemetry::init_report(phase, duration));
         state.trace.push(&Party::Platform, "init_done", json!({ "duration_ms": ms(duration) }));
+        // The init of a reset goes on with its invocation.
+        if shared.config.freeze && phase == "init" {
+            state.freeze();
+        }
     });
     Ok(duration)
 }
@@ -111,17 +125,32 @@ pub(crate) async fn await_answer(shared: &Shared, order: &Order) -> Result<Answe
     wait(shared, order.deadline, |state| state.invoke.as_ref()?.answer.clone()).await
 }
 
-/// Waits until the function and every extension that got INVOKE have called `next` again.
-pub(crate) async fn await_everyone(shared: &Shared, order: &Order) -> Result<(), Failure> {
+/// Waits until the function and every extension that got INVOKE have called `next` again. Returns when they had; if
+/// the environment is to be frozen, it is.
+pub(crate) async fn await_everyone(shared: &Shared, order: &Order) -> Result<Instant, Failure> {
     let everyone = |state: &mut State| {
-        if state.runtime.ready { all_ready(state, |agent| agent.wants_invoke) } else { None }
+        if !state.runtime.ready {
+            return None;
+        }
+        all_ready(state, |agent| agent.wants_invoke)?;
+        let done = Instant::now();
+        if shared.config.freeze {
+            state.freeze();
+        }
+        Some(done)
     };
-    wait(shared, order.deadline, everyone).await?;
+    let done = wait(shared, order.deadline, everyone).await?;
     shared.update(|state| {
-        state.invoke = None;
+        if let Some(invoke) = state.invoke.take() {
+            let failed = invoke.answer.is_some_and(|answer| answer.error_type.is_some());
+            let status = if failed { "error" } else { "success" };
+            let duration = done.saturating_duration_since(invoke.begun);
+            state.telemetry.emit(&telemetry::report(&shared.config, &order.request_id, status, duration));
+        }
         state.trace.push(&Party::Platform, "invoke_done", json!({ "request_id": order.request_id }));
     });
-    Ok(())
+    freeze::settle(shared).await;
+    Ok(done)
 }
 
 fn release(shared: &Shared, state: &mut State, order: &Order, deadline_ms: u64) -> Result<(), Failure> {
@@ -131,10 +160,17 @@ fn release(shared: &Shared, state: &mut State, order: &Order, deadline_ms: u64) 
     }
     let arn = function_arn(&shared.config);
     let trace_header = trace_header(shared.config.xray_sampled);
-    state.invoke = Some(CurrentInvoke { request_id: order.request_id.clone(), answer: None });
+    state.invoke = Some(CurrentInvoke {
+        request_id: order.request_id.clone(),
+        begun: Instant::now(),
+        answer: None,
+        runtime_done: false,
+    });
     let detail =
         json!({ "request_id": order.request_id, "deadline_ms": deadline_ms, "trace_header": trace_header });
     state.trace.push(&Party::Platform, "invoke", detail);
+    state.telemetry.emit(&telemetry::start(&order.request_id, &trace_header));
+    state.thaw();
     state.runtime.ready = false;
     let headers = vec![
         ("Lambda-Runtime-Aws-Request-Id", order.request_id.clone()),

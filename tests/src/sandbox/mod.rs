@@ -1,11 +1,13 @@
 //! The execution environment: a function and its extensions as child processes, and the platform played to them.
 
+pub(crate) mod addresses;
 mod budget;
 mod builder;
 mod environment;
 mod error;
 mod extensions_api;
 mod fault;
+mod freeze;
 mod invocation;
 mod lifecycle;
 mod output;
@@ -16,6 +18,7 @@ mod runtime_api;
 mod shared;
 mod shutdown;
 mod state;
+mod telemetry;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,12 +26,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use builder::{SandboxBuilder, TelemetryReply};
+pub use addresses::free_address;
+pub use builder::SandboxBuilder;
 pub use error::SandboxError;
 pub use fault::Fault;
 pub use invocation::{Invocation, Outcome, Status};
 pub use output::Line;
 pub use report::{ExtensionExit, FunctionExit, Report, ShutdownReason};
+pub use telemetry::TelemetryScript;
 
 use crate::engine::Engine;
 use crate::party::{Party, Signal};
@@ -110,6 +115,41 @@ impl Sandbox {
     /// Lets stopped extensions go on (SIGCONT). False if none is running.
     pub fn continue_extension(&self) -> bool {
         self.kill_extensions(Signal::Cont)
+    }
+
+    /// Waits until no invocation is under way and freezes the environment: SIGSTOP for every process, descendants
+    /// included, until each of their threads stands still. The next event thaws it. False if one did not stop.
+    ///
+    /// `CLOCK_MONOTONIC` goes on, which in Lambda it does not. What a test has stopped itself goes on at the thaw.
+    pub async fn freeze(&self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let frozen = self.engine.spawn(async move {
+            let _one_at_a_time = shared.turn.lock().await;
+            shared.update(|state| state.freeze());
+            freeze::settle(&shared).await
+        });
+        frozen.await.unwrap_or_default()
+    }
+
+    /// Thaws a frozen environment without an event. False if it was not frozen.
+    pub fn thaw(&self) -> bool {
+        self.shared.update(|state| {
+            let was_frozen = state.frozen;
+            state.thaw();
+            was_frozen
+        })
+    }
+
+    /// How the Telemetry API behaves from now on; who has subscribed stays subscribed.
+    pub fn telemetry(&self, script: TelemetryScript) {
+        self.shared.update(|state| state.telemetry.script = script);
+    }
+
+    /// The value of a variable that every process has: one that the builder was given, or an address that the
+    /// environment chose for lambda-flush's extension, for instance `LAMBDA_FLUSH_OTLP_HTTP_ADDR`.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let mut variables = self.shared.config.env.iter();
+        variables.find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
     /// Answers the next `/event/next` call of an external extension with `fault`, once.

@@ -8,9 +8,8 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::builder::TelemetryReply;
 use super::shared::Shared;
-use super::{extensions_api, runtime_api};
+use super::{extensions_api, runtime_api, telemetry};
 use crate::http1::{self, Abort, Connection, Reply, reply};
 
 const RUNTIME_API: &str = "/2018-06-01/runtime/";
@@ -53,24 +52,11 @@ async fn route(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Reply,
         };
     }
     match (request.method(), path.as_str()) {
-        (&Method::PUT, "/2022-07-01/telemetry" | "/2020-08-15/logs") => {
-            Ok(telemetry(shared.config.telemetry))
+        (&Method::PUT, "/2022-07-01/telemetry") => Ok(telemetry::subscribe(&shared, request).await),
+        (&Method::PUT, "/2020-08-15/logs") => {
+            Ok(error(StatusCode::ACCEPTED, "Logs.NotSupported", "Logs API is not supported"))
         }
         _ => Ok(not_found()),
-    }
-}
-
-fn telemetry(answer: TelemetryReply) -> Reply {
-    match answer {
-        TelemetryReply::NotSupported => {
-            error(StatusCode::ACCEPTED, "Telemetry.NotSupported", "Telemetry API is not supported")
-        }
-        TelemetryReply::Ok => reply(StatusCode::OK, "application/json", r#""OK""#),
-        TelemetryReply::Closed => error(
-            StatusCode::FORBIDDEN,
-            "Telemetry.SubscriptionClosed",
-            "Telemetry API subscription is closed already",
-        ),
     }
 }
 

@@ -28,6 +28,10 @@ pub(crate) async fn next(shared: &Shared) -> Result<Reply, Abort> {
         state.runtime.ready = true;
         state.runtime.waiter = Some(sender);
         state.trace.push(&Party::Function, "next", Value::Null);
+        if let Some(answer) = state.invoke.as_ref().and_then(|invoke| invoke.answer.clone()) {
+            let status = if answer.error_type.is_some() { "error" } else { "success" };
+            state.runtime_done(status, answer.error_type.as_deref());
+        }
         receiver
     });
     // The sender goes with a reset, or with a newer call: then there is no answer to this one.

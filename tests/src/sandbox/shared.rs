@@ -49,13 +49,14 @@ impl Shared {
         };
         std::fs::create_dir(&directories.tmp)?;
         std::fs::create_dir(&directories.task)?;
+        let telemetry = config.telemetry;
         Ok(Self {
             output: Output::new(config.echo),
             config,
             address,
             directories,
             turn: tokio::sync::Mutex::new(()),
-            state: Mutex::new(State::new(faults)),
+            state: Mutex::new(State::new(faults, telemetry)),
             changed: watch::Sender::new(()),
         })
     }

@@ -30,6 +30,7 @@ pub(crate) async fn end(shared: &Shared, reason: ShutdownReason) -> Report {
     let started = Instant::now();
     let budget = shared.update(|state| {
         state.phase = Phase::Ending;
+        state.thaw();
         state.invoke = None;
         state.fatal = None;
         state.announced_error = None;
@@ -55,6 +56,7 @@ pub(crate) async fn end(shared: &Shared, reason: ShutdownReason) -> Report {
         state.phase = Phase::Idle;
         state.processes.clear();
         state.agents.clear();
+        state.telemetry.begin();
         state.runtime = Runtime::default();
         report
     })
@@ -87,6 +89,7 @@ fn release_shutdown(shared: &Shared, reason: ShutdownReason, deadline_ms: u64) {
     let body =
         json!({ "eventType": "SHUTDOWN", "deadlineMs": deadline_ms, "shutdownReason": reason.as_str() });
     shared.update(|state| {
+        state.telemetry.flush();
         let mut subscribed = Vec::new();
         for agent in state.agents.iter_mut().filter(|agent| agent.external && agent.wants_shutdown) {
             let fate = agent.release(AgentEvent { kind: "SHUTDOWN", body: body.clone() });

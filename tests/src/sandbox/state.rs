@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::fault::Faults;
+use super::telemetry::{RuntimeDone, Telemetry, TelemetryScript};
 use crate::party::{Exit, Party, Signal};
 use crate::trace::Trace;
 
@@ -28,6 +29,9 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// Set once by `Sandbox::shutdown`: whoever waits gives up.
     pub(crate) shutdown_requested: bool,
+    /// Every process is stopped until the next event.
+    pub(crate) frozen: bool,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// Where the environment is in its life.
@@ -170,7 +174,10 @@ pub(crate) struct InvokeEvent {
 #[derive(Debug)]
 pub(crate) struct CurrentInvoke {
     pub(crate) request_id: String,
+    pub(crate) begun: Instant,
     pub(crate) answer: Option<Answer>,
+    /// `platform.runtimeDone` was said.
+    pub(crate) runtime_done: bool,
 }
 
 /// What the client gets.
@@ -182,7 +189,7 @@ pub(crate) struct Answer {
 }
 
 impl State {
-    pub(crate) fn new(faults: Faults) -> Self {
+    pub(crate) fn new(faults: Faults, telemetry: TelemetryScript) -> Self {
         Self {
             trace: Trace::default(),
             phase: Phase::Idle,
@@ -195,6 +202,8 @@ impl State {
             announced_error: None,
             faults,
             shutdown_requested: false,
+            frozen: false,
+            telemetry: Telemetry::new(telemetry),
         }
     }
 
@@ -210,6 +219,21 @@ impl State {
             _ => None,
         };
         self.processes.iter().filter_map(name).collect()
+    }
+
+    /// Says once, of the invocation under way, that the runtime is done with it.
+    pub(crate) fn runtime_done(&mut self, status: &'static str, error_type: Option<&str>) {
+        let Some(invoke) = self.invoke.as_mut().filter(|invoke| !invoke.runtime_done) else { return };
+        invoke.runtime_done = true;
+        let done = RuntimeDone {
+            request_id: &invoke.request_id,
+            status,
+            error_type,
+            duration: invoke.begun.elapsed(),
+            produced_bytes: invoke.answer.as_ref().map_or(0, |answer| answer.payload.len()),
+        };
+        let record = done.record();
+        self.telemetry.emit(&record);
     }
 
     /// Notes the first fatal error; later ones are its consequences.

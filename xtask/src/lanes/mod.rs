@@ -1,5 +1,6 @@
 //! The list of lanes, cheap ones first; each check is in a file of its own kind.
 
+mod bench;
 mod cargo;
 mod collector;
 mod demo;
@@ -7,7 +8,11 @@ mod deny;
 mod features;
 mod fields;
 mod fuzz;
+mod layer;
 mod rie;
+mod sdk;
+mod sdk_node;
+mod sdk_python;
 mod test;
 
 use crate::lane::Lane;
@@ -72,11 +77,46 @@ pub(crate) const ALL: &[Lane] = &[
         check: fields::check,
     },
     Lane {
+        name: "sdk-python",
+        about: "a Python function with the stock SDK under awslambdaric: everything arrives, by three protocols",
+        in_ci: true,
+        limit_minutes: 10,
+        check: sdk_python::check,
+    },
+    Lane {
+        name: "sdk-node",
+        about: "a Node function with the stock SDK under aws-lambda-ric: everything arrives, by three protocols",
+        in_ci: true,
+        limit_minutes: 15,
+        check: sdk_node::check,
+    },
+    Lane {
         name: "collector",
         about: "a real OpenTelemetry Collector, built from its Go modules, takes the same items",
         in_ci: true,
         limit_minutes: 15,
         check: collector::check,
+    },
+    Lane {
+        name: "layer",
+        about: "the layer is one static file within its limits, and works on an empty root",
+        in_ci: true,
+        limit_minutes: 15,
+        check: layer::x86_64,
+    },
+    Lane {
+        name: "layer-arm64",
+        about: "the same for arm64, under qemu",
+        in_ci: false,
+        limit_minutes: 25,
+        check: layer::arm64,
+    },
+    Lane {
+        name: "bench",
+        about: "start, memory, size and relay stay within their ratios to floors of the same run (P5, P7)",
+        in_ci: true,
+        limit_minutes: 15,
+        check: bench::check,
     },
     Lane {
         name: "deny",

@@ -1,4 +1,4 @@
-//! The lane of AWS's own emulator: fetches it and hands its path to the `rie` test target.
+//! The lane of AWS's own emulator: fetches it and hands its path to the test targets that need it.
 
 use std::process::Command;
 
@@ -19,7 +19,17 @@ pub(super) fn check(run: &mut Run) -> Outcome {
         Err(fault) => return Outcome::Skipped(fault),
     };
     let mut test = Command::new(paths::cargo());
-    test.args(["test", "--workspace", "--test", "rie", "--", "--test-threads=1", "--nocapture"]);
+    test.args([
+        "test",
+        "--workspace",
+        "--test",
+        "rie",
+        "--test",
+        "managed",
+        "--",
+        "--test-threads=1",
+        "--nocapture",
+    ]);
     test.env(EMULATOR, emulator);
     let result = run.command(&mut test);
     let text = run.text();

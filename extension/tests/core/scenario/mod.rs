@@ -1,14 +1,20 @@
 //! Readable timelines: what happens in an environment, and what the core does about it.
 
 mod budget;
+mod doors;
 mod hold;
+mod platform;
+mod prolongation;
+mod serving;
 mod settle;
 mod shutdown;
 mod shutdown_late;
 
 use std::time::Duration;
 
-use lambda_flush_extension::core::{Action, Event, FlushConfig, Ledger, LinkId, Outcome};
+use lambda_flush_extension::core::{
+    Action, Event, FlushConfig, Ledger, LinkId, Outcome, Platform, RequestId,
+};
 use lambda_flush_proto::Signal;
 
 use super::driver::{Backend, Driver, config};
@@ -77,6 +83,30 @@ impl Story {
         self.spans_of(0, count, 300)
     }
 
+    /// A request with `count` items of `bytes` bytes at a door; whether it was taken.
+    fn request(&mut self, count: u64, bytes: usize) -> bool {
+        let ids: Vec<u64> = (self.next_item..self.next_item + count).collect();
+        self.next_item += count;
+        let before = self.driver.doors.accepted.len();
+        self.driver.request(ids, bytes);
+        self.driver.doors.accepted.len() > before
+    }
+
+    fn platform(&mut self, event: Platform) -> &mut Self {
+        self.driver.handle(Event::Platform(event));
+        self
+    }
+
+    /// `platform.start`.
+    fn start(&mut self, id: &str) -> &mut Self {
+        self.platform(Platform::InvocationStarted { request_id: RequestId(id.to_owned()) })
+    }
+
+    /// `platform.runtimeDone` of an invocation that took so long.
+    fn runtime_done(&mut self, id: &str, took_ms: u64) -> &mut Self {
+        self.platform(runtime_done(id, Some(ms(took_ms))))
+    }
+
     fn logs(&mut self, count: u64) -> &mut Self {
         for _ in 0..count {
             self.driver.functions[0].item(self.next_item, Signal::Logs, 200);
@@ -124,6 +154,11 @@ impl Story {
         self
     }
 
+    /// Milliseconds since the start.
+    fn clock(&self) -> u64 {
+        self.driver.mono.as_millis().try_into().expect("not so long")
+    }
+
     fn parked(&self) -> bool {
         self.driver.rules.next_outstanding()
     }
@@ -161,11 +196,11 @@ impl Story {
     fn accounted(&self) {
         assert!(self.driver.rules.exited, "still in {}", self.phase());
         let ledger = self.ledger();
-        let handed_off: usize = self.driver.functions.iter().map(|function| function.handed_off.len()).sum();
-        assert_eq!(ledger.accepted, handed_off as u64, "accepted is what was handed off");
+        assert_eq!(ledger.accepted, self.driver.handed_off() as u64, "accepted is what was handed off");
         assert_eq!(ledger.taken(), ledger.settled(), "{ledger:?}");
         let seen = &self.driver.seen;
-        for id in self.driver.functions.iter().flat_map(|function| &function.handed_off) {
+        let links = self.driver.functions.iter().flat_map(|function| &function.handed_off);
+        for id in links.chain(&self.driver.doors.accepted) {
             let known = seen.exported.contains_key(id) || seen.dead_letters.contains_key(id);
             let counted = ledger.rejected > 0 || !ledger.dropped.is_empty();
             assert!(known || counted, "item {id} disappeared");
@@ -175,6 +210,11 @@ impl Story {
     fn duplicates(&self) -> usize {
         self.driver.seen.sent.values().filter(|times| **times > 1).count()
     }
+}
+
+fn runtime_done(id: &str, took: Option<Duration>) -> Platform {
+    let (request_id, status) = (RequestId(id.to_owned()), "success".to_owned());
+    Platform::InvocationDone { request_id, status, error_type: None, took }
 }
 
 fn retry(maybe_sent: bool) -> Outcome {

@@ -1,6 +1,7 @@
 //! A function that ends spans as its event asks, and notes each one in the witness file after `end()` has returned.
 //! With each span it measures something with every kind of instrument, and keeps its own tally of that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lambda_flush::{Error, LambdaEvent, Telemetry, service_fn};
@@ -63,10 +64,16 @@ fn main() -> Result<(), Error> {
 async fn function() -> Result<(), Error> {
     let telemetry = lambda_flush::init()?;
     let witness = Witness::from_env()?;
-    let function =
-        Function { instruments: Instruments::from_env(telemetry.meter_provider())?, telemetry, witness };
-    let handler = async |event: LambdaEvent<Value>| function.handle(event.payload).await;
-    function.telemetry.clone().run(service_fn(handler)).await
+    let instruments = Instruments::from_env(telemetry.meter_provider())?;
+    let function = Arc::new(Function { instruments, telemetry: telemetry.clone(), witness });
+    let handler = service_fn(move |event: LambdaEvent<Value>| {
+        let function = function.clone();
+        async move { function.handle(event.payload).await }
+    });
+    match std::env::var_os("AWS_LAMBDA_MAX_CONCURRENCY") {
+        Some(_) => telemetry.run_concurrent(handler).await,
+        None => telemetry.run(handler).await,
+    }
 }
 
 struct Function {

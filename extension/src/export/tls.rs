@@ -1,0 +1,93 @@
+//! TLS towards one kind of destination; set up at its first connection.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::failure::Failure;
+use crate::config::{Protocol, TlsFiles};
+
+/// See the module's description.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    files: Arc<TlsFiles>,
+    protocol: Protocol,
+    ready: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+impl Tls {
+    /// Nothing is set up yet.
+    pub(crate) fn new(files: Arc<TlsFiles>, protocol: Protocol) -> Self {
+        Self { files, protocol, ready: OnceLock::new() }
+    }
+
+    /// The handshake. `host` is the name that the certificate has to be for.
+    pub(crate) async fn connect<S>(&self, host: &str, stream: S) -> Result<TlsStream<S>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let config = self.ready.get_or_init(|| self.config()).clone().map_err(Failure::Never)?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(bare)
+            .map_err(|_| Failure::Never(format!("{host} can't be the name of a TLS server")))?;
+        let stream =
+            TlsConnector::from(config).connect(name, stream).await.map_err(|error| self.failure(&error))?;
+        let (_, session) = stream.get_ref();
+        if self.protocol == Protocol::Grpc && session.alpn_protocol() != Some(b"h2") {
+            return Err(Failure::Never(
+                "the backend does not offer HTTP/2, which LAMBDA_FLUSH_OTLP_PROTOCOL=grpc needs".to_owned(),
+            ));
+        }
+        Ok(stream)
+    }
+
+    fn failure(&self, error: &io::Error) -> Failure {
+        let closed = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        if !closed.contains(&error.kind()) {
+            return Failure::of(error);
+        }
+        let hint = match self.protocol {
+            Protocol::HttpProtobuf => "",
+            Protocol::Grpc => ": does it speak HTTP/2, as LAMBDA_FLUSH_OTLP_PROTOCOL=grpc needs?",
+        };
+        Failure::Later(format!("the backend closed the connection during the TLS handshake{hint}"))
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        let mut roots = RootCertStore::empty();
+        match &self.files.roots {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(own) => {
+                let (added, _) = roots.add_parsable_certificates(own.iter().cloned());
+                if added == 0 {
+                    return Err(
+                        "LAMBDA_FLUSH_OTLP_CERTIFICATE names a file without a usable authority".to_owned()
+                    );
+                }
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots);
+        let mut config = match &self.files.client {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(|error| {
+                    format!("LAMBDA_FLUSH_OTLP_CLIENT_CERTIFICATE and _CLIENT_KEY don't go together: {error}")
+                })?
+            }
+        };
+        config.alpn_protocols = vec![match self.protocol {
+            Protocol::HttpProtobuf => b"http/1.1".to_vec(),
+            Protocol::Grpc => b"h2".to_vec(),
+        }];
+        Ok(Arc::new(config))
+    }
+}

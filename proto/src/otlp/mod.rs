@@ -1,0 +1,7 @@
+//! What both packages know of OTLP, apart from the hand-off protocol.
+
+pub mod classify;
+pub mod headers;
+pub mod messages;
+pub mod schema;
+pub mod walk;

@@ -1,0 +1,126 @@
+//! P5: from the start of the process to `register` and to the first `next`, beside a bare extension; memory at rest.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Fault;
+use crate::arguments::Wanted;
+use crate::figures::{Figure, Figures};
+use crate::platform::{Call, Platform};
+use crate::process::Extension;
+
+const REGISTER_RATIO_MAX: f64 = 1.25;
+const NEXT_RATIO_MAX: f64 = 1.5;
+const IDLE_MIB_MAX: f64 = 5.0;
+/// After the first `next`, until memory is looked at.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Runs whose memory is looked at.
+const MEMORY_EVERY: usize = 10;
+
+/// What an extension is given so that everything is bound: ports of its own, and a backend it need not reach.
+pub(crate) fn variables(endpoint: &str) -> Vec<(&'static str, String)> {
+    let free = || "127.0.0.1:0".to_owned();
+    vec![
+        ("LAMBDA_FLUSH_OTLP_ENDPOINT", endpoint.to_owned()),
+        ("LAMBDA_FLUSH_OTLP_HTTP_ADDR", free()),
+        ("LAMBDA_FLUSH_OTLP_GRPC_ADDR", free()),
+        ("LAMBDA_FLUSH_TELEMETRY_ADDR", free()),
+    ]
+}
+
+/// The times of many starts, in milliseconds.
+#[derive(Default)]
+struct Starts {
+    register: Vec<f64>,
+    next: Vec<f64>,
+    memory_mib: Vec<f64>,
+}
+
+/// Alternates between the two, so that both see the same machine.
+pub(crate) fn measure(wanted: &Wanted, figures: &mut Figures) -> Result<(), Fault> {
+    let (mut ours, mut bare) = (Starts::default(), Starts::default());
+    let platform = Platform::start().map_err(|fault| fault.to_string())?;
+    eprintln!("start: {} alternating starts", wanted.runs);
+    for run in 0..wanted.runs {
+        let memory = run % MEMORY_EVERY == 0;
+        once(&platform, &wanted.bare, memory, &mut bare)?;
+        once(&platform, &wanted.extension, memory, &mut ours)?;
+    }
+    let rows = [
+        ("start to register", &ours.register, &bare.register, REGISTER_RATIO_MAX),
+        ("start to first next", &ours.next, &bare.next, NEXT_RATIO_MAX),
+    ];
+    for (name, ours, bare, limit) in rows {
+        figures.rows.push(Figure {
+            promise: "P5",
+            name: name.to_owned(),
+            value: quantile(ours, 2),
+            floor: Some(quantile(bare, 2)),
+            unit: "ms",
+            limit,
+            noisy: true,
+            note: format!("middle half of {}: {}; floor: {}", wanted.runs, middle(ours), middle(bare)),
+        });
+    }
+    figures.rows.push(Figure {
+        promise: "P5",
+        name: "memory at rest (RSS)".to_owned(),
+        value: quantile(&ours.memory_mib, 2),
+        floor: None,
+        unit: "MiB",
+        limit: IDLE_MIB_MAX,
+        noisy: false,
+        note: format!("a bare extension: {:.2} MiB", quantile(&bare.memory_mib, 2)),
+    });
+    Ok(())
+}
+
+fn once(platform: &Platform, program: &Path, memory: bool, starts: &mut Starts) -> Result<(), Fault> {
+    let program = program.to_str().ok_or("a path that is not UTF-8")?;
+    let extension = Extension::start(&[program], platform, &variables("http://127.0.0.1:9"))?;
+    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+    starts.register.push(milliseconds(platform.called(Call::Register)? - extension.started));
+    starts.next.push(milliseconds(platform.called(Call::Next)? - extension.started));
+    if memory {
+        pause(SETTLE);
+        starts.memory_mib.push(mebibytes(extension.memory()?.0));
+    }
+    platform.shut_down();
+    extension.ended()
+}
+
+/// Bytes for people.
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0
+}
+
+/// Lets the measured process come to rest.
+#[expect(clippy::disallowed_methods, reason = "there is no event to wait for: nothing is to happen")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// The `quarter`th quartile of `samples`; 2 is the median.
+fn quantile(samples: &[f64], quarter: usize) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = sorted.len().saturating_sub(1) * quarter / 4;
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
+fn middle(samples: &[f64]) -> String {
+    format!("{:.2} to {:.2} ms", quantile(samples, 1), quantile(samples, 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_of_few_and_many() {
+        let samples = [5.0, 1.0, 4.0, 2.0, 3.0];
+        assert_eq!([1, 2, 3].map(|quarter| quantile(&samples, quarter)), [2.0, 3.0, 4.0]);
+        assert_eq!(quantile(&[7.0], 2), 7.0);
+        assert!(quantile(&[], 2).is_nan());
+    }
+}

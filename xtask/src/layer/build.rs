@@ -1,0 +1,116 @@
+//! The build of a static binary that is the same, byte for byte, wherever the sources lie.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::toolchain::Toolchain;
+use crate::Fault;
+use crate::paths;
+use crate::run::Run;
+
+/// Between two flags in `CARGO_ENCODED_RUSTFLAGS`, so that a flag may contain spaces.
+const FLAG_SEPARATOR: &str = "\u{1f}";
+/// 1980-01-01, the first moment that a zip can name.
+const EPOCH_SECONDS: &str = "315532800";
+
+/// Where the compiler and the C library come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// rustup's target, static musl.
+    Musl,
+    /// rustup's target, glibc linked statically.
+    Gnu,
+    /// Debian's `rustc-web`, glibc linked statically.
+    Debian,
+}
+
+impl Flavour {
+    /// In the order in which they are tried.
+    pub(crate) const ALL: [Self; 3] = [Self::Musl, Self::Gnu, Self::Debian];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Musl => "musl",
+            Self::Gnu => "gnu",
+            Self::Debian => "debian",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Result<Self, Fault> {
+        let found = Self::ALL.into_iter().find(|flavour| flavour.name() == name);
+        found.ok_or_else(|| format!("no toolchain is called {name:?}; there are musl, gnu and debian"))
+    }
+}
+
+/// Builds `bin` of `package` with the release profile; returns the executable.
+pub(super) fn build(
+    run: &mut Run,
+    toolchain: &Toolchain,
+    package: &str,
+    bin: &str,
+) -> Result<PathBuf, Fault> {
+    let folder = paths::target().join("layer").join("build").join(toolchain.flavour.name());
+    let target = toolchain.target();
+    let mut cargo = Command::new(paths::cargo());
+    cargo.args(["build", "--release", "--package", package, "--bin", bin, "--target", target]);
+    cargo.arg("--target-dir").arg(&folder);
+    cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", rust_flags(toolchain));
+    cargo.env("SOURCE_DATE_EPOCH", EPOCH_SECONDS);
+    let variable = target.replace('-', "_");
+    cargo.env(format!("CFLAGS_{variable}"), c_flags(toolchain));
+    if let Some(cc) = toolchain.cc() {
+        cargo.env(format!("CC_{variable}"), cc);
+    }
+    if let Some(linker) = toolchain.linker() {
+        cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), linker);
+    }
+    if let Some(rustc) = toolchain.rustc() {
+        cargo.env("RUSTC", rustc);
+    }
+    run.command(&mut cargo)?;
+    Ok(folder.join(target).join("release").join(bin))
+}
+
+/// No path of this machine may end up in the binary.
+fn renamed_folders() -> Vec<(PathBuf, &'static str)> {
+    let mut folders = vec![(paths::root().to_owned(), "lambda-flush")];
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    folders
+        .extend(std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home).map(|home| (home, "cargo")));
+    folders
+}
+
+fn rust_flags(toolchain: &Toolchain) -> String {
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    // A file that may be loaded anywhere is relocated page by page before `main`, at the cost of each cold start.
+    flags.push("-Crelocation-model=static".to_owned());
+    flags.extend(toolchain.flags().iter().map(|flag| (*flag).to_owned()));
+    let folders = renamed_folders();
+    flags.extend(folders.iter().map(|(from, to)| format!("--remap-path-prefix={}=/{to}", from.display())));
+    flags.join(FLAG_SEPARATOR)
+}
+
+/// `cc` splits these at spaces: a folder with one keeps its name, and only byte-for-byte equality is lost.
+fn c_flags(toolchain: &Toolchain) -> String {
+    let folders = renamed_folders();
+    let renamed = folders.iter().map(|(from, to)| format!("-ffile-prefix-map={}=/{to}", from.display()));
+    let mut flags: Vec<String> = renamed.filter(|flag| !flag.contains(' ')).collect();
+    if toolchain.flavour == Flavour::Musl {
+        // Fortified functions are glibc's.
+        flags.push("-U_FORTIFY_SOURCE".to_owned());
+    }
+    flags.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flavours_go_by_their_names() {
+        for flavour in Flavour::ALL {
+            assert_eq!(Flavour::named(flavour.name()), Ok(flavour));
+        }
+    }
+}
