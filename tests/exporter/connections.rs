@@ -32,6 +32,12 @@ async fn a_connection_is_used_again_until_it_is_idle_for_too_long_or_forgotten()
     }
 }
 
+/// As in a freeze, the exporter's tasks see nothing of what the backend does meanwhile.
+#[expect(clippy::disallowed_methods, reason = "the whole thread has to stand still")]
+fn frozen() {
+    std::thread::sleep(std::time::Duration::from_millis(20));
+}
+
 #[tokio::test]
 async fn a_connection_that_the_backend_closed_meanwhile_is_nobodys_failure() {
     let backend = Backend::start().unwrap();
@@ -42,8 +48,7 @@ async fn a_connection_that_the_backend_closed_meanwhile_is_nobodys_failure() {
     for _ in 0..20 {
         all_exported(&exporter, &[spans(1)]).await;
         backend.close_idle();
-        // What the backend's thread does is not waited for: it may close now or when the next request is there.
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        frozen();
     }
     let requests = backend.requests();
     assert!(requests.len() == 20 && requests.iter().all(lambda_testkit::backend::OtlpRequest::is_ok));

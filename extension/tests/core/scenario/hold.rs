@@ -107,6 +107,13 @@ fn a_late_end_of_an_invocation_that_never_announced_is_no_early_end_of_its_retry
 }
 
 #[test]
+fn a_function_does_one_thing_after_the_other() {
+    let mut story = Story::usual();
+    story.started("r1").started("r2").invoke("r1").run(3_000);
+    assert_eq!(calls(&story).last(), Some(&100), "the second announcement took the first one's place");
+}
+
+#[test]
 fn eof_releases() {
     let mut story = Story::usual();
     story.invoke("r1").started("r1").run(40).spans(7).eof(0);
