@@ -194,7 +194,7 @@ impl Flusher {
                 batch.sent_unknown += u32::from(maybe_sent);
                 batch.not_before = now.wall + backoff(batch.attempts, after, self.jitter.f64());
                 // The request's own deadline is the cap's: which of the two timers fires first is chance.
-                if maybe_sent && settling_until.is_some_and(|until| now.until(until) <= CUT_SLACK) {
+                if settling_until.is_some_and(|until| now.until(until) <= CUT_SLACK) {
                     self.trips.cut(now, now.ran_since(since));
                 }
                 self.notice_once("export_failed", Level::Warn, || {

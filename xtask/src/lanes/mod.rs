@@ -114,7 +114,7 @@ pub(crate) const ALL: &[Lane] = &[
     Lane {
         name: "bench",
         about: "start, memory, size and relay stay within their ratios to floors of the same run (P5, P7)",
-        in_ci: true,
+        in_ci: false,
         limit_minutes: 15,
         check: bench::check,
     },

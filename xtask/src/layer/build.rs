@@ -13,6 +13,9 @@ const FLAG_SEPARATOR: &str = "\u{1f}";
 /// 1980-01-01, the first moment that a zip can name.
 const EPOCH_SECONDS: &str = "315532800";
 
+/// zstd's slow strategies, which no level we use needs: 149 of its 388 KB. Higher levels then fall back to faster ones.
+const ZSTD_WITHOUT: [&str; 6] = ["GREEDY", "LAZY", "LAZY2", "BTLAZY2", "BTOPT", "BTULTRA"];
+
 /// Where the compiler and the C library come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavour {
@@ -96,6 +99,7 @@ fn c_flags(toolchain: &Toolchain) -> String {
     let folders = renamed_folders();
     let renamed = folders.iter().map(|(from, to)| format!("-ffile-prefix-map={}=/{to}", from.display()));
     let mut flags: Vec<String> = renamed.filter(|flag| !flag.contains(' ')).collect();
+    flags.extend(ZSTD_WITHOUT.map(|strategy| format!("-DZSTD_EXCLUDE_{strategy}_BLOCK_COMPRESSOR")));
     if toolchain.flavour == Flavour::Musl {
         // Fortified functions are glibc's.
         flags.push("-U_FORTIFY_SOURCE".to_owned());

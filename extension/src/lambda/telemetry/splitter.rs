@@ -97,7 +97,7 @@ impl Splitter {
         if self.too_long {
             self.faults += 1;
         } else if !self.element.is_empty() {
-            each(&self.element);
+            each(self.element.trim_ascii_end());
         }
         self.element.clear();
         self.too_long = false;
@@ -123,7 +123,7 @@ mod tests {
         let body = br#" [ {"a":"],[\"{"} , [1,2] ,"x,y", 7 ]"#;
         for size in 1..=body.len() {
             let (elements, faults) = split(body, size);
-            assert_eq!(elements, [r#"{"a":"],[\"{"}"#, "[1,2] ", r#""x,y""#, "7 "], "{size}");
+            assert_eq!(elements, [r#"{"a":"],[\"{"}"#, "[1,2]", r#""x,y""#, "7"], "{size}");
             assert_eq!(faults, 0);
         }
     }
