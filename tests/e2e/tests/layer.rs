@@ -38,7 +38,7 @@ struct Root {
 }
 
 impl Root {
-    fn make(layer: &Path, emulator: Option<PathBuf>) -> io::Result<Self> {
+    fn make(layer: &Path, emulator: Option<&Path>) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         let root = dir.path().join("root");
         for folder in ["opt/extensions", "etc", "tmp"] {
@@ -46,7 +46,7 @@ impl Root {
         }
         copy_executable(layer, &root.join("opt/extensions").join(NAME))?;
         fs::write(root.join("etc/resolv.conf"), "nameserver 127.0.0.1\n")?;
-        if let Some(emulator) = &emulator {
+        if let Some(emulator) = emulator {
             copy_executable(emulator, &root.join("emulator"))?;
         }
         Ok(Self { dir, emulated: emulator.is_some() })
@@ -110,8 +110,10 @@ impl Drop for Names {
 
 /// 127.0.0.1 for the one name, "no such name" for others, nothing for other types (RFC 1035, section 4).
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
-    let name: Vec<u8> =
-        HOST.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
+    let name: Vec<u8> = HOST
+        .split('.')
+        .flat_map(|label| [&[u8::try_from(label.len()).expect("a label")], label.as_bytes()].concat())
+        .collect();
     let name = [name, vec![0]].concat();
     let asked = question.get(12..12 + name.len() + 4);
     let known = asked.is_some_and(|asked| asked.starts_with(&name));
@@ -134,7 +136,7 @@ fn root() -> Option<Root> {
         return None;
     };
     let emulator = std::env::var_os(EMULATOR).map(PathBuf::from);
-    Some(Root::make(Path::new(&layer), emulator).expect("an empty root"))
+    Some(Root::make(Path::new(&layer), emulator.as_deref()).expect("an empty root"))
 }
 
 #[test]

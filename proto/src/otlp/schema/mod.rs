@@ -177,7 +177,7 @@ mod tests {
         for root in [&EXPORT_TRACES, &EXPORT_METRICS, &EXPORT_LOGS] {
             below(root, &mut all);
         }
-        assert_eq!(all.len(), 35, "{:?}", all.iter().map(|message| message.name).collect::<Vec<_>>());
+        assert_eq!(all.len(), 34, "{:?}", all.iter().map(|message| message.name).collect::<Vec<_>>());
         for message in all {
             assert!(message.fields.is_sorted_by_key(|field| field.number), "{}", message.name);
             assert!(message.fields.len() <= 32, "{}", message.name);
