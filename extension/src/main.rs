@@ -52,6 +52,8 @@ fn check_form(arguments: &mut lexopt::Parser) -> Result<bool, String> {
     Ok(json)
 }
 
+/// Not a part of `main`, whose frame would be as large as the doctor's: ten pages to be had from the kernel at each start.
+#[inline(never)]
 fn doctor(json: bool) -> ExitCode {
     let report = check::run(&ProcessEnv);
     let text = if json { report.json() + "\n" } else { report.human() };

@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::failure::Failure;
+use super::kept::Life;
 use super::resolve::resolve;
 use super::tls::Tls;
 use super::{Body, H1, H2};
@@ -107,23 +108,22 @@ impl Target {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let io = TokioIo::new(stream);
+        let (io, life) = (TokioIo::new(stream), Life::new());
         match self.protocol {
             Protocol::HttpProtobuf => {
                 let (sender, connection) = hyper::client::conn::http1::handshake::<_, Body>(io)
                     .await
                     .map_err(|error| Failure::of(&error))?;
-                // Its end, good or bad, is told to the sender's user.
-                drop(tokio::spawn(connection));
-                Ok(Connection::H1(sender))
+                life.tasks().spawn(connection);
+                Ok(Connection::H1(life.keep(sender)))
             }
             Protocol::Grpc => {
                 let (sender, connection) =
-                    hyper::client::conn::http2::handshake::<_, _, Body>(TokioExecutor::new(), io)
+                    hyper::client::conn::http2::handshake::<_, _, Body>(life.tasks(), io)
                         .await
                         .map_err(|error| Failure::of(&error))?;
-                drop(tokio::spawn(connection));
-                Ok(Connection::H2(sender))
+                life.tasks().spawn(connection);
+                Ok(Connection::H2(life.keep(sender)))
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`Exporter`]: from a batch to its outcome.
 //! - `request` and `compress` make what goes out, `answer` reads what comes back, `failure` says what went wrong.
-//! - `pool` keeps connections, `connect` makes them: `resolve`, TCP, a proxy, `tls`, HTTP.
+//! - `pool` keeps connections, `connect` makes them: `resolve`, TCP, a proxy, `tls`, HTTP. `kept` ends them.
 
 mod answer;
 mod compress;
@@ -10,6 +10,7 @@ mod connect;
 mod exporter;
 mod failure;
 mod headers_file;
+mod kept;
 mod pool;
 mod request;
 mod resolve;
@@ -26,5 +27,5 @@ pub(crate) use resolve::resolve;
 pub(crate) use tls::Tls;
 
 type Body = Full<Bytes>;
-type H1 = hyper::client::conn::http1::SendRequest<Body>;
-type H2 = hyper::client::conn::http2::SendRequest<Body>;
+type H1 = kept::Kept<hyper::client::conn::http1::SendRequest<Body>>;
+type H2 = kept::Kept<hyper::client::conn::http2::SendRequest<Body>>;

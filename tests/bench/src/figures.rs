@@ -45,12 +45,18 @@ impl Figure {
         !is_within
     }
 
+    /// Whether there is no limit to hold.
+    pub(crate) fn is_told_only(&self) -> bool {
+        self.limit == f64::MAX
+    }
+
     /// Value, floor and limit, for people.
     pub(crate) fn words(&self) -> String {
         let Self { value, unit, limit, .. } = self;
         match self.floor {
-            // Told, not judged.
-            Some(floor) if *limit == f64::MAX => format!("{value:.2} {unit}, floor {floor:.2} {unit}"),
+            Some(floor) if self.is_told_only() => {
+                format!("{value:.2} {unit}, floor {floor:.2} {unit}: {:.2}x, no limit", self.judged())
+            }
             Some(floor) => {
                 format!("{value:.2} {unit}, floor {floor:.2} {unit}: {:.2}x of {limit:.2}x", self.judged())
             }
@@ -102,7 +108,11 @@ impl Figures {
     pub(crate) fn table(&self) -> String {
         let mut table = String::new();
         for row in &self.rows {
-            let verdict = if row.is_over(0) { "OVER" } else { "ok" };
+            let verdict = match row.is_told_only() {
+                true => "told only",
+                false if row.is_over(0) => "OVER",
+                false => "ok",
+            };
             let (name, words) = (&row.name, row.words());
             table.push_str(&format!("{} {name:<34} {} {words}  {verdict}\n", row.promise, bar(row)));
             if !row.note.is_empty() {
@@ -120,7 +130,7 @@ impl Figures {
         let row = |row: &Figure| {
             json!({
                 "promise": row.promise, "name": row.name, "value": row.value, "floor": row.floor, "unit": row.unit,
-                "judged": row.judged(), "limit": (row.limit < f64::MAX).then_some(row.limit), "ok": !row.is_over(0), "note": row.note,
+                "judged": row.judged(), "limit": (!row.is_told_only()).then_some(row.limit), "ok": !row.is_over(0), "note": row.note,
             })
         };
         let rows: Vec<Value> = self.rows.iter().map(row).collect();

@@ -13,10 +13,9 @@ const WORDS_AT_PIXELS: f64 = 612.0;
 
 /// One picture, without script or outside reference.
 pub(crate) fn svg(figures: &Figures) -> String {
-    // What has no limit has no place on the scale.
-    let shown: Vec<&Figure> = figures.rows.iter().filter(|row| row.limit < f64::MAX).collect();
-    let rows: String = shown.iter().zip(0_u16..).map(|(row, number)| line(row, f64::from(number))).collect();
-    let count = f64::from(u16::try_from(shown.len()).unwrap_or(u16::MAX));
+    let rows: String =
+        figures.rows.iter().zip(0_u16..).map(|(row, number)| line(row, f64::from(number))).collect();
+    let count = f64::from(u16::try_from(figures.rows.len()).unwrap_or(u16::MAX));
     let height = TOP_PIXELS + ROW_PIXELS * count + 12.0;
     let bottom = height - 8.0;
     format!(
@@ -33,6 +32,9 @@ pub(crate) fn svg(figures: &Figures) -> String {
 
 fn line(row: &Figure, number: f64) -> String {
     let top = TOP_PIXELS + ROW_PIXELS * number;
+    if row.is_told_only() {
+        return without_limit(row, top);
+    }
     let to_limit = LIMIT_AT_PIXELS - BARS_AT_PIXELS;
     let width = (row.judged() / row.limit * to_limit).clamp(1.0, BAR_PIXELS_MAX);
     let colour = if row.is_over(0) { "#c8432f" } else { "#2f7d5b" };
@@ -55,9 +57,22 @@ fn line(row: &Figure, number: f64) -> String {
     )
 }
 
+/// What has no limit has no place on the scale.
+fn without_limit(row: &Figure, top: f64) -> String {
+    let (name, words, text_at) = (&row.name, short(row), top + 13.0);
+    format!(
+        "<text x=\"12\" y=\"{text_at}\" fill=\"#6b7280\">{} {name} (no limit)</text>\
+         <text x=\"{WORDS_AT_PIXELS}\" y=\"{text_at}\" fill=\"#6b7280\">{words}</text>\n",
+        row.promise
+    )
+}
+
 /// As much as fits beside a bar.
 fn short(row: &Figure) -> String {
     match row.floor {
+        Some(floor) if row.is_told_only() => {
+            format!("{:.2} {} / {floor:.2} = {:.2}x", row.value, row.unit, row.judged())
+        }
         Some(floor) => {
             let Figure { value, unit, limit, .. } = row;
             format!("{value:.2} {unit} / {floor:.2} = {:.2}x of {limit}x", row.judged())
