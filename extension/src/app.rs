@@ -13,6 +13,7 @@ use crate::lambda::lifecycle::Gate;
 use crate::lambda::telemetry::records::Schema;
 use crate::lambda::turnstile::Registration;
 use crate::lambda::{telemetry, turnstile};
+use crate::limits::BLOCKING_THREADS_MAX;
 use crate::output::Output;
 use crate::panics;
 use crate::receive::doors::{self, Door};
@@ -24,20 +25,23 @@ const INPUTS_MAX: usize = 64;
 /// Runs the extension until SHUTDOWN.
 #[must_use]
 pub fn run(name: &str) -> ExitCode {
-    let Some(runtime_api) = ProcessEnv.var("AWS_LAMBDA_RUNTIME_API") else {
+    let environment = ProcessEnv::read();
+    let Some(runtime_api) = environment.var("AWS_LAMBDA_RUNTIME_API") else {
         eprintln!("AWS_LAMBDA_RUNTIME_API is not set: this program runs inside AWS Lambda. See --help.");
         return ExitCode::from(64); // EX_USAGE
     };
     let output = Output::stdout();
-    let (config, faults) = config::read(&ProcessEnv);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let (config, faults) = config::read(&environment);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("the extension could not start: {error}");
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(extension(name, &runtime_api, config, &faults, output));
+    // On the heap: on its way down it would be copied from frame to frame, each of them pages to be had from the kernel.
+    runtime.block_on(Box::pin(extension(name, &runtime_api, config, &faults, output)));
     // A name that is still being resolved must not keep the process.
     runtime.shutdown_background();
     ExitCode::SUCCESS
@@ -55,13 +59,15 @@ async fn extension(name: &str, runtime_api: &str, config: Config, faults: &[Faul
         Ok(listener) => drop(tokio::spawn(unix::serve(listener, links_in.clone()))),
         Err(error) => error_notice(&output, format!("LAMBDA_FLUSH_SOCKET can't be bound: {error}")),
     }
-    open_doors(config.listen, Door::new(doors_in, output.clone()), &output).await;
+    let door = Door::new(doors_in, output.clone());
+    let sign = door.sign();
+    open_doors(config.listen, door, &output).await;
     // The platform sends only to who listens already.
     let schema = if config.flush.managed { Schema::Managed } else { Schema::OnDemand };
     let telemetry = telemetry::open(config.listen.telemetry, schema, &platform_in, &output);
     let managed = config.flush.managed;
     let exporter = Exporter::new(config.export);
-    let mut driver = Driver::new(clock, Flusher::new(config.flush), exporter, output.clone());
+    let mut driver = Driver::new(clock, Flusher::new(config.flush), exporter, output.clone()).showing(sign);
     let driving = async {
         if let Err(panic) = panics::caught(driver.run(&mut inputs)).await {
             driver.limp(&panic, &mut inputs).await;

@@ -18,9 +18,17 @@ pub const PROCESSES_MAX: usize = 64;
 pub const REPLY_BYTES_MAX: usize = 64 << 10;
 /// One read from a hand-off link.
 pub const LINK_READ_BYTES: usize = 64 << 10;
+/// About a frame, to guess how many a read has brought.
+pub const LINK_FRAME_BYTES_USUAL: usize = 256;
 
 /// Default of `LAMBDA_FLUSH_OTLP_REQUEST_BYTES_MAX`: an open batch of this size is closed.
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
+/// An open batch that has passed this gets the memory of a whole one at once.
+pub const BATCH_SMALL_BYTES: usize = 32 << 10;
+/// What it gets beside [`BATCH_BYTES_MAX`]: for the item that closes it, and what stands around the items.
+pub const BATCH_SLACK_BYTES: usize = 16 << 10;
+/// So much is left free before the items for a resource and a scope; larger ones cost a copy of the batch.
+pub const BATCH_HEAD_BYTES_MAX: usize = 4 << 10;
 /// The least that it may be: smaller requests cost more than they carry.
 pub const REQUEST_BYTES_MAX_MIN: usize = 16 << 10;
 /// The most that it may be, and what most gRPC servers accept.
@@ -49,8 +57,12 @@ pub const PEM_BYTES_MAX: u64 = 4 << 20;
 pub const HEADERS_FILE_BYTES_MAX: u64 = 64 << 10;
 /// A shorter body is not compressed.
 pub const COMPRESS_BYTES_MIN: usize = 200;
-/// Compressing looks up after so much, so that nothing else waits long.
-pub const COMPRESS_STEP_BYTES: usize = 64 << 10;
+/// A body longer than this is compressed only if it shrinks to the half: it takes memory beside what is held.
+pub const COMPRESS_LARGE_BYTES: usize = 1 << 20;
+/// Compressing with gzip looks up after so much, so that nothing else waits long.
+pub const GZIP_STEP_BYTES: usize = 64 << 10;
+/// With zstd, which takes a fifth of the time; most requests are one step, and it copies nothing then.
+pub const ZSTD_STEP_BYTES: usize = 1 << 20;
 
 /// What a request at a door takes of the byte budget beside its bytes: so that many tiny ones can't pass it.
 pub const DOOR_REQUEST_OVERHEAD_BYTES: u64 = 256;
@@ -119,6 +131,8 @@ pub const MEASURED_BYTES_MIN: u64 = 16 << 10;
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 pub const MEMORY_MB_PER_CORE: u64 = 1_769;
 
+/// Threads for large bodies at the doors (one at a time), and for files.
+pub const BLOCKING_THREADS_MAX: usize = 4;
 /// Without a timer of the core the driver still looks up now and then: the wall clock may have stepped.
 pub const LOOK_UP: Duration = Duration::from_secs(1);
 /// How long the summary may take to be printed.
@@ -203,6 +217,21 @@ pub const DOOR_BODY_WAIT: Duration = Duration::from_secs(10);
 pub const DOOR_ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// What is read and thrown away of a refused request, so that its sender can read the answer.
 pub const DOOR_DISCARD_BYTES_MAX: usize = 16 << 20;
+/// What is expanded of a body, or walked through, where everything else waits; more is done beside it.
+pub const DOOR_INLINE_BYTES: usize = 64 << 10;
+/// As much of a JSON document, which takes longer.
+pub const DOOR_INLINE_JSON_BYTES: usize = 16 << 10;
+/// Compressed bytes expanded before it is looked at what came out: a thousand times as much at most.
+pub const DOOR_INLINE_WIRE_BYTES: usize = 256;
+/// The least request that may have to wait for room is taken for so large, if its length says more: with less room
+/// the core makes some, without being asked.
+pub const DOOR_SIGN_BYTES_MAX: u64 = 64 << 10;
+/// After work on a request that found no room nothing of the kind is begun for so many times as long.
+pub const DOOR_WASTE_FACTOR: u32 = 4;
+/// The longest such pause.
+pub const DOOR_WASTE_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A connection with an older request does not take its answer: it makes place for others.
+pub const DOOR_BUSY_MAX: Duration = DOOR_BODY_WAIT.saturating_add(DOOR_ANSWER_WAIT);
 /// When to come back to doors that have no room.
 pub const DOOR_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Refused requests that get a line; more would only fill the log.

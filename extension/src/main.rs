@@ -55,7 +55,7 @@ fn check_form(arguments: &mut lexopt::Parser) -> Result<bool, String> {
 /// Not a part of `main`, whose frame would be as large as the doctor's: ten pages to be had from the kernel at each start.
 #[inline(never)]
 fn doctor(json: bool) -> ExitCode {
-    let report = check::run(&ProcessEnv);
+    let report = check::run(&ProcessEnv::read());
     let text = if json { report.json() + "\n" } else { report.human() };
     // Whoever closed the pipe has seen enough; the exit code stands.
     let _unseen = std::io::stdout().write_all(text.as_bytes());

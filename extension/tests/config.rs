@@ -56,10 +56,10 @@ fn every_fault_is_reported_at_once_and_defaults_hold() {
         assert_eq!(named(&faults).iter().filter(|named| *named == name).count(), 1, "{name}: {faults:#?}");
     }
     assert!(!without.flush.export && without.flush.dead_letter);
-    // Files are looked at where they are used.
     vars[0] = ("LAMBDA_FLUSH_OTLP_ENDPOINT", "https://backend");
     let (config, faults) = configured(&vars);
-    assert_eq!(faults.len(), vars.len() - 1, "{faults:#?}");
+    // Files are read where they are used.
+    assert_eq!(faults.len(), vars.len() - 1 - 3, "{faults:#?}");
     assert_eq!(config.flush.strategy, Strategy::End);
     assert_eq!(config.flush.billed_max, Duration::from_millis(100));
     assert_eq!(config.flush.export_timeout, Duration::from_secs(10));
@@ -67,7 +67,7 @@ fn every_fault_is_reported_at_once_and_defaults_hold() {
     assert_eq!(config.export.idle_max, Duration::from_secs(3));
     let Destination { protocol, compression, tls, .. } = traces(&config);
     assert_eq!((*protocol, *compression), (Protocol::HttpProtobuf, Compression::Gzip));
-    assert!(tls.roots.is_none() && tls.client.is_none());
+    assert!(tls.roots.is_some() && tls.client.is_some());
     assert!(config.export.headers_from.is_none() && config.export.name_server.is_none());
 }
 
@@ -124,12 +124,11 @@ fn our_own_receiver_is_no_backend() {
 
 #[test]
 fn what_would_be_misread_or_ignored_is_a_fault() {
-    for endpoint in ["http://backend/?token=x", "http://user:pass@backend"] {
+    for endpoint in ["http://backend/?token=x", "http://user:pass@backend", "http://user:p/ass@backend"] {
         let (config, faults) = configured(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", endpoint)]);
-        assert!(
-            !config.flush.export && faults[0].message.contains("LAMBDA_FLUSH_OTLP_HEADERS"),
-            "{faults:?}"
-        );
+        assert!(!config.flush.export, "{faults:?}");
+        let cut = endpoint.contains("p/ass");
+        assert!(cut || faults[0].message.contains("LAMBDA_FLUSH_OTLP_HEADERS"), "{faults:?}");
         assert!(!format!("{faults:?}").contains("pass") && !format!("{faults:?}").contains("token=x"));
     }
 }
@@ -211,7 +210,105 @@ fn where_we_listen_is_no_backend_wherever_that_is() {
         assert!(!config.flush.export && faults[0].message.contains("own receiver"), "{ours}: {faults:?}");
     }
     let (config, faults) = configured(&elsewhere);
-    assert_eq!((url(&config, Signal::Traces).as_deref(), faults), (Some("http://localhost:4317/"), vec![]));
+    assert_eq!(url(&config, Signal::Traces).as_deref(), Some("http://localhost:4317/"));
+    assert!(config.export.of(Signal::Logs).is_none());
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].message.contains("metrics and logs should go"), "{faults:?}");
+}
+
+#[test]
+fn every_listener_is_known_by_any_address() {
+    for (listen, ours) in [
+        ("127.0.0.1:9418", "http://[::ffff:127.0.0.1]:9418"),
+        ("0.0.0.0:9418", "http://127.0.0.1:9418"),
+        ("127.0.0.1:80", "http://localhost"),
+        ("127.0.0.1:443", "https://localhost"),
+        ("10.7.7.7:9418", "http://10.7.7.7:9418"),
+        ("127.0.0.1:9418", "http://127.0.0.1:4319"),
+        ("127.0.0.1:9418", "http://sandbox.localdomain:4319/v1/traces"),
+    ] {
+        let vars = [("LAMBDA_FLUSH_OTLP_HTTP_ADDR", listen), ("LAMBDA_FLUSH_OTLP_ENDPOINT", ours)];
+        let (config, faults) = configured(&vars);
+        assert!(!config.flush.export && faults[0].message.contains("own receiver"), "{ours}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_none_is_a_fault() {
+    for url in ["http://127.0.0.1:99999", "http://127.0.0.1:", "http://127.0.0.1:0", "https://[::1]:x"] {
+        for variable in ["LAMBDA_FLUSH_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
+            let (config, faults) = configured(&[(variable, url)]);
+            assert!(!config.flush.export && faults[0].variable == variable, "{url}: {faults:?}");
+        }
+    }
+}
+
+#[test]
+fn a_signals_own_url_may_have_a_query() {
+    let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://backend/in?tenant=7");
+    let (config, faults) = configured(&[traces, ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://backend")]);
+    assert_eq!(faults, []);
+    assert_eq!(url(&config, Signal::Traces).as_deref(), Some("https://backend/in?tenant=7"));
+}
+
+#[test]
+fn what_is_meant_for_another_backend_is_not_sent_to_ours() {
+    let shown = |more: &[(&'static str, &'static str)]| {
+        let all = [
+            ("LAMBDA_FLUSH_OTLP_ENDPOINT", "https://own.example"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "key=common"),
+            ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "key=traces"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "77"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/client.pem"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem"),
+        ];
+        let (config, faults) = configured(&[&all[..], more].concat());
+        assert_eq!(faults, []);
+        [Signal::Traces, Signal::Logs].map(|signal| {
+            let Destination { headers, timeout, tls, .. } = config.export.of(signal).unwrap();
+            let header = headers.iter().map(|(_, value)| value.to_str().unwrap()).collect::<String>();
+            (header, timeout.as_millis(), tls.roots.is_some(), tls.client.is_some())
+        })
+    };
+    let [all_traces, all] = ["traces", "common"].map(|header| (header.to_owned(), 77, true, true));
+    let none = (String::new(), 10_000, false, false);
+    const COMMON: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    for meant in [&[][..], &[(COMMON, "http://localhost:4318")], &[(COMMON, "https://OWN.example:443/x")]] {
+        assert_eq!(shown(meant), [all_traces.clone(), all.clone()], "{meant:?}");
+    }
+    assert_eq!(shown(&[(COMMON, "https://vendor.example")]), [none.clone(), none.clone()]);
+    // Whose the common ones are then is unknown.
+    assert_eq!(shown(&[(TRACES, "https://vendor.example")]), [none.clone(), none.clone()]);
+    let mixed = [(COMMON, "https://vendor.example"), (TRACES, "https://own.example/in")];
+    let traces = ("traces".to_owned(), 10_000, false, false);
+    assert_eq!(shown(&mixed), [traces, none]);
+}
+
+#[test]
+fn a_proxy_whose_password_cuts_its_url_in_two_is_not_used() {
+    for url in [
+        "http://u:s3c/r3t@127.0.0.1:1",
+        "http://u:12/r3t@127.0.0.1:1",
+        "http://u:12#r3t@127.0.0.1:1",
+        "http://u:12?r3t@127.0.0.1:1",
+        "u:12/r3t@127.0.0.1:1",
+        "http://proxy:99999",
+        "http://proxy:",
+        "http://proxy/path",
+    ] {
+        let vars = [("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://backend"), ("HTTP_PROXY", url)];
+        let (config, faults) = configured(&vars);
+        assert_eq!(named(&faults), ["HTTP_PROXY"], "{url}");
+        assert!(!faults[0].message.contains("r3t"), "{faults:?}");
+        assert!(config.export.proxies.of(&"http://backend".parse().unwrap()).is_none(), "{url}");
+    }
+    for url in ["http://proxy:3128/", "proxy", "HTTP://u:s%2Fr@[::1]:3128"] {
+        let (_, faults) =
+            configured(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://backend"), ("HTTP_PROXY", url)]);
+        assert_eq!(faults, [], "{url}");
+    }
 }
 
 #[test]
@@ -252,7 +349,8 @@ fn the_buffer_follows_the_functions_memory() {
 fn secrets_are_never_shown() {
     let (config, faults) = configured(&[
         ("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://backend:1"),
-        ("LAMBDA_FLUSH_OTLP_HEADERS", "authorization=Bearer%20tops3cret,tops3cret"),
+        ("LAMBDA_FLUSH_OTLP_HEADERS", "authorization=Bearer%20tops3cret,tops3cret,tops3cretA=="),
     ]);
+    assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(!format!("{config:?}{faults:?}").contains("tops3cret"), "{config:?}{faults:?}");
 }

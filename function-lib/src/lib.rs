@@ -47,7 +47,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `LAMBDA_FLUSH_OTLP_ENDPOINT` | base URL of an OTLP/HTTP backend, `http://` or `https://` |
-//! | `LAMBDA_FLUSH_OTLP_HEADERS` | `key=value,…`, percent-encoded; never printed |
+//! | `LAMBDA_FLUSH_OTLP_HEADERS` | `key=value,…`, percent-encoded; never printed. The standard headers, timeout and certificate count beside our endpoint only while no standard endpoint is another backend's |
 //! | `LAMBDA_FLUSH_OTLP_CERTIFICATE` | PEM file with the authorities to trust, instead of the built-in ones |
 //! | `LAMBDA_FLUSH_OTLP_TIMEOUT` | one export request, in milliseconds; 10000 if not set |
 //! | `LAMBDA_FLUSH_MAX_BILLED_MS` | how long the end of an invocation waits for an export; 100 if not set |

@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::version::Versions;
 use crate::wire::{
-    Accepted, Counters, Credit, Hello, InvocationDone, InvocationStarted, Scope, Signal, SpanStarted,
+    Accepted, Counters, Credit, Hello, InvocationDone, InvocationStarted, Item, Scope, Signal, SpanStarted,
     ToExtension, Welcome, to_extension, to_function,
 };
 
@@ -118,6 +118,11 @@ impl ExtensionLink {
         self.inbound.extend_from_slice(bytes);
     }
 
+    /// Where bytes that come next may be read to, instead of being handed to [`Self::receive`].
+    pub fn inbound(&mut self) -> &mut BytesMut {
+        &mut self.inbound
+    }
+
     /// The next message, or `None` until more bytes come.
     ///
     /// # Errors
@@ -125,6 +130,10 @@ impl ExtensionLink {
     pub fn poll(&mut self) -> Result<Option<Received>, WireError> {
         while let Head::Frame(body) = frame::take(&mut self.inbound)? {
             let frame_bytes = (FRAME_HEADER_BYTES + body.len()) as u64;
+            let body = match frame::as_item(body) {
+                Ok(item) => return self.one_item(item, frame_bytes).map(Some),
+                Err(body) => body,
+            };
             let Some(message) = ToExtension::decode(body)?.message else {
                 continue; // A message newer than this code.
             };
@@ -133,16 +142,24 @@ impl ExtensionLink {
         Ok(None)
     }
 
+    /// All messages that are there, as [`Self::poll`] gives them one by one.
+    ///
+    /// # Errors
+    /// As [`Self::poll`]; what came before the fault is in `messages`.
+    pub fn poll_all(&mut self, messages: &mut Vec<Received>) -> Result<(), WireError> {
+        while let Some(message) = self.poll()? {
+            messages.push(message);
+        }
+        Ok(())
+    }
+
     fn accept(&mut self, message: to_extension::Message, frame_bytes: u64) -> Result<Received, WireError> {
         use to_extension::Message as M;
         match message {
             M::Hello(hello) => self.hello(hello),
             _ if self.version.is_none() => Err(WireError::HelloExpected),
             M::Scope(scope) => self.scope(scope),
-            M::Item(item) => {
-                let content = Content::Item { scope_id: item.scope_id };
-                self.item((item.seq, item.signal, item.item, 1), content, frame_bytes)
-            }
+            M::Item(item) => self.one_item(item, frame_bytes),
             M::Payload(payload) => {
                 let items = u64::from(payload.items);
                 self.item(
@@ -203,6 +220,14 @@ impl ExtensionLink {
             return Err(WireError::Limit { name: "LINK_SCOPES_BYTES_MAX" });
         }
         Ok(Received::Scope(scope))
+    }
+
+    fn one_item(&mut self, item: Item, frame_bytes: u64) -> Result<Received, WireError> {
+        if self.version.is_none() {
+            return Err(WireError::HelloExpected);
+        }
+        let content = Content::Item { scope_id: item.scope_id };
+        self.item((item.seq, item.signal, item.item, 1), content, frame_bytes)
     }
 
     fn item(

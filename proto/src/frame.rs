@@ -6,7 +6,7 @@ use prost::Message;
 use crate::error::WireError;
 use crate::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use crate::splice::{field, field_header, field_len, varint_field, varint_field_len};
-use crate::wire::{Signal, ToExtension, ToFunction, to_extension, to_function};
+use crate::wire::{Item, Signal, ToExtension, ToFunction, to_extension, to_function};
 
 const ITEM_TAG: u32 = 3;
 const ITEM_SEQ_TAG: u32 = 1;
@@ -77,6 +77,61 @@ pub fn item(seq: u64, signal: Signal, scope_id: u32, item: &[u8]) -> Result<Vec<
     Ok(out)
 }
 
+/// An `Item` as [`item`] writes it, without the general decoder: nearly all frames are that.
+///
+/// # Errors
+/// The frame itself: it is something else, or written in another way.
+pub(crate) fn as_item(mut frame: Bytes) -> Result<Item, Bytes> {
+    let Some((mut item, bytes)) = item_head(&frame) else { return Err(frame) };
+    frame.advance(frame.len() - bytes);
+    item.item = frame;
+    Ok(item)
+}
+
+/// What stands before the bytes of an item, and how many those are: they end the frame.
+fn item_head(mut rest: &[u8]) -> Option<(Item, usize)> {
+    if payload(ITEM_TAG, &mut rest)? != rest.len() {
+        return None;
+    }
+    let seq = number(ITEM_SEQ_TAG, &mut rest)?;
+    let signal = i32::try_from(number(ITEM_SIGNAL_TAG, &mut rest)?).ok()?;
+    let scope_id = u32::try_from(number(ITEM_SCOPE_TAG, &mut rest)?).ok()?;
+    let bytes = payload(ITEM_BYTES_TAG, &mut rest)?;
+    (bytes == rest.len()).then_some((Item { seq, signal, scope_id, item: Bytes::new() }, bytes))
+}
+
+/// The value of a varint field, if that stands next; 0 if another field does.
+fn number(tag: u32, rest: &mut &[u8]) -> Option<u64> {
+    let (key, after) = rest.split_first()?;
+    if u32::from(*key) != tag << 3 {
+        return Some(0);
+    }
+    *rest = after;
+    varint(rest)
+}
+
+/// The length of a length-delimited field, if that stands next; its bytes come then.
+fn payload(tag: u32, rest: &mut &[u8]) -> Option<usize> {
+    let (key, after) = rest.split_first().filter(|(key, _)| u32::from(**key) == tag << 3 | 2)?;
+    debug_assert!(*key < 0x80, "a key of one byte");
+    *rest = after;
+    usize::try_from(varint(rest)?).ok()
+}
+
+/// A varint of at most nine bytes.
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..63).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7F) << shift;
+        if *byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
 fn encode(message: &impl Message) -> Result<Vec<u8>, WireError> {
     let mut out = with_prefix(message.encoded_len())?;
     // A Vec grows, so the only error prost knows here cannot occur.
@@ -98,7 +153,7 @@ fn with_prefix(bytes: usize) -> Result<Vec<u8>, WireError> {
 mod tests {
     use super::*;
     use crate::limits::ITEM_OVERHEAD_BYTES_MAX;
-    use crate::wire::{Barrier, Item};
+    use crate::wire::Barrier;
 
     #[test]
     fn an_item_frame_equals_prosts() {
@@ -114,6 +169,34 @@ mod tests {
             assert_eq!(ours, to_extension(message).unwrap());
             assert!(ours.len() <= len + ITEM_OVERHEAD_BYTES_MAX);
         }
+    }
+
+    #[test]
+    fn an_item_is_read_as_prost_reads_it_or_left_to_prost() {
+        let mut quick = 0;
+        for (seq, scope_id, len) in
+            [(1, 2, 3), (0, 0, 1), (1 << 62, u32::MAX, 300), (7, 0, 70_000), (u64::MAX, 1, 1), (1, 1, 0)]
+        {
+            let frame = item(seq, Signal::Logs, scope_id, &vec![0xAB; len]).unwrap();
+            let whole = Bytes::from(frame).slice(FRAME_HEADER_BYTES..);
+            let mut frames = vec![whole.clone()];
+            // Cut short, prolonged, and with each bit changed that stands before the item.
+            frames.extend((0..whole.len().min(40)).map(|end| whole.slice(..end)));
+            frames.push([&whole[..], &[0x20, 1]].concat().into());
+            for bit in 0..8 * whole.len().min(40) {
+                let mut changed = whole.to_vec();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                frames.push(changed.into());
+            }
+            for frame in frames {
+                let Ok(item) = as_item(frame.clone()) else { continue };
+                quick += 1;
+                let message = ToExtension::decode(frame.clone()).unwrap().message;
+                assert_eq!(message, Some(to_extension::Message::Item(item)), "{frame:?}");
+            }
+            assert_eq!(as_item(whole).is_ok(), seq < u64::MAX && len > 0);
+        }
+        assert!(quick > 100, "{quick}");
     }
 
     #[test]

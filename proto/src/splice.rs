@@ -3,7 +3,7 @@
 //! Protobuf merges repeated fields by concatenation, so a batch is assembled from finished items without
 //! decoding any of them (<https://protobuf.dev/programming-guides/encoding/#optional>).
 
-use bytes::BufMut;
+use bytes::{BufMut, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 /// The length of a length-delimited field with its tag.
@@ -14,8 +14,24 @@ pub fn field_len(tag: u32, payload_bytes: usize) -> usize {
 
 /// Writes tag and length of a field whose `payload_bytes` bytes the caller writes next.
 pub fn field_header(tag: u32, payload_bytes: usize, out: &mut impl BufMut) {
-    encode_key(tag, WireType::LengthDelimited, out);
-    encode_varint(payload_bytes as u64, out);
+    let (header, unused) = header(tag, payload_bytes);
+    out.put_slice(header.get(..header.len() - unused).unwrap_or_default());
+}
+
+/// In one piece, for a buffer that grows looks for room with each: a key has at most 5 bytes, a length 10. With it, how
+/// much of that is not used.
+fn header(tag: u32, payload_bytes: usize) -> ([u8; 15], usize) {
+    let mut header = [0; 15];
+    let mut rest = header.as_mut_slice();
+    encode_key(tag, WireType::LengthDelimited, &mut rest);
+    encode_varint(payload_bytes as u64, &mut rest);
+    let unused = rest.len();
+    (header, unused)
+}
+
+/// As [`field`], compiled here: for what is done with each item.
+pub fn append(tag: u32, payload: &[u8], out: &mut BytesMut) {
+    field(tag, payload, out);
 }
 
 /// Writes a whole length-delimited field.

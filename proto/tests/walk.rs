@@ -41,7 +41,7 @@ fn what_a_real_encoder_writes_passes_and_counts_the_same() {
 
 #[test]
 fn what_passes_decodes_whatever_happened_to_it() {
-    let (mut passed, mut refused, mut stricter) = (0, 0, 0);
+    let (mut passed, mut refused, mut ids, mut stricter) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         for signal in SIGNALS {
             let mut rng = Rng::with_seed(seed);
@@ -54,13 +54,18 @@ fn what_passes_decodes_whatever_happened_to_it() {
                         passed += 1;
                     }
                     (Err(_), None) => refused += 1,
+                    // The oracle does not look at ids; the Collector does.
+                    (Err(malformed), Some(_)) if malformed.fault == Fault::Id => ids += 1,
                     (Err(_), Some(_)) => stricter += 1,
                 }
             }
         }
     }
-    println!("{passed} passed, {refused} refused, {stricter} refused that decode");
-    assert!(passed > 1_000 && refused > 1_000, "{passed} {refused}: one side is not tested");
+    println!("{passed} passed, {refused} refused, {ids} for an id, {stricter} refused that decode");
+    assert!(
+        passed > 1_000 && refused > 1_000 && ids > 0,
+        "{passed} {refused} {ids}: one side is not tested"
+    );
     assert_eq!(stricter, 0, "nothing is refused without need");
 }
 
@@ -103,6 +108,7 @@ fn each_fault_has_its_name() {
     assert_eq!(fault(&[0x08, 1]), Fault::Key, "the list of resources is not a varint");
     assert_eq!(fault(&[0x1e, 1]), Fault::Key, "wire type 6");
     assert_eq!(fault(&[0x0a, 3, 0x1a, 1, 0xff]), Fault::Utf8);
+    assert_eq!(fault(&nested(&[1, 2, 2, 1], &[7; 8])), Fault::Id);
     assert_eq!(fault(&[0x13]), Fault::Group);
     assert_eq!(fault(&[0x13, 0x1c]), Fault::Group);
     let packed = count(Signal::Metrics, &nested(&[1, 2, 2, 9, 1, 6], &[0; 7])).unwrap_err();
@@ -121,12 +127,36 @@ fn nested(numbers: &[u32], inner: &[u8]) -> Vec<u8> {
     })
 }
 
+/// The Collector's `pdata` fails the whole request that such an id is in.
+#[test]
+fn ids_have_their_length_or_none() {
+    for (signal, numbers, length) in [
+        (Signal::Traces, &[1, 2, 2, 1][..], 16),
+        (Signal::Traces, &[1, 2, 2, 2], 8),
+        (Signal::Traces, &[1, 2, 2, 4], 8),
+        (Signal::Traces, &[1, 2, 2, 13, 1], 16),
+        (Signal::Traces, &[1, 2, 2, 13, 2], 8),
+        (Signal::Logs, &[1, 2, 2, 9], 16),
+        (Signal::Logs, &[1, 2, 2, 10], 8),
+        (Signal::Metrics, &[1, 2, 2, 5, 1, 5, 4], 8),
+        (Signal::Metrics, &[1, 2, 2, 5, 1, 5, 5], 16),
+    ] {
+        for bytes in 0..40 {
+            let found = count(signal, &nested(numbers, &vec![7; bytes]));
+            match bytes == 0 || bytes == length {
+                true => assert_eq!(found, Ok(1), "{numbers:?}, {bytes} bytes"),
+                false => assert_eq!(found.unwrap_err().fault, Fault::Id, "{numbers:?}, {bytes} bytes"),
+            }
+        }
+    }
+}
+
 #[test]
 fn unknown_fields_and_groups_pass() {
     // A varint, eight bytes, any bytes, a group with a group and a string in it, four bytes, a field number of 2^28.
     let unknown = [
-        0x98, 0x06, 0x01, 0x99, 0x06, 1, 2, 3, 4, 5, 6, 7, 8, 0x9a, 0x06, 1, 0xff, 0xa3, 0x06, 0x2b, 0x08, 1, 0x2c,
-        0x12, 1, 0xff, 0xa4, 0x06, 0x9d, 0x06, 1, 2, 3, 4, 0x82, 0x80, 0x80, 0x80, 0x08, 0,
+        0x98, 0x06, 0x01, 0x99, 0x06, 1, 2, 3, 4, 5, 6, 7, 8, 0x9a, 0x06, 1, 0xff, 0xa3, 0x06, 0x2b, 0x08, 1,
+        0x2c, 0x12, 1, 0xff, 0xa4, 0x06, 0x9d, 0x06, 1, 2, 3, 4, 0x82, 0x80, 0x80, 0x80, 0x08, 0,
     ];
     for numbers in [&[][..], &[1], &[1, 2], &[1, 2, 2], &[1, 2, 2, 9, 2]] {
         let request = nested(numbers, &unknown);

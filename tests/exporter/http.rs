@@ -50,6 +50,48 @@ async fn what_the_backend_says_is_told() {
     );
     assert!(matches!(send(&exporter, &body).await, Outcome::Rejected { .. }));
     assert_eq!(refusal(&send(&exporter, &body).await), "HTTP 413");
+    for (code, doubt) in [(429, false), (502, true), (503, false), (504, true)] {
+        backend.queue(&Script::status(code), 1);
+        let outcome = send(&exporter, &body).await;
+        assert!(
+            matches!(&outcome, Outcome::Retry { maybe_sent, .. } if *maybe_sent == doubt),
+            "{code}: {outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn our_own_receivers_know_our_requests_whatever_is_configured() {
+    let backend = Backend::start().unwrap();
+    for (configured, begins) in
+        [("x=y", "lambda-flush-extension/"), ("User-Agent=mine/1", "mine/1 lambda-flush-extension/")]
+    {
+        let exporter = exporter(&[
+            ("LAMBDA_FLUSH_OTLP_ENDPOINT", &backend.endpoint()),
+            ("LAMBDA_FLUSH_OTLP_HEADERS", configured),
+        ]);
+        assert_eq!(send(&exporter, &spans(1)).await, Outcome::Exported);
+        let request = backend.requests().pop().unwrap();
+        assert!(request.headers["user-agent"].to_str().unwrap().starts_with(begins), "{:?}", request.headers);
+    }
+}
+
+#[tokio::test]
+async fn a_headers_file_that_is_too_long_is_not_cut() {
+    let backend = Backend::start().unwrap();
+    let outcome = async |comment: usize| {
+        let (_kept, path) = file(&format!("#{}\nkey=whole-value", "x".repeat(comment)));
+        let exporter = exporter(&[
+            ("LAMBDA_FLUSH_OTLP_ENDPOINT", &backend.endpoint()),
+            ("LAMBDA_FLUSH_OTLP_HEADERS_FROM", &format!("file:{path}")),
+        ]);
+        send(&exporter, &spans(1)).await
+    };
+    // All but the value's last word are within the limit.
+    let told = outcome((64 << 10) - 10).await;
+    assert!(refusal(&told).contains("larger than 65536 bytes"), "{told:?}");
+    assert_eq!(outcome((64 << 10) - 30).await, Outcome::Exported);
+    assert_eq!(backend.requests()[0].headers["key"], "whole-value");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod connections;
 mod grpc;
+mod hostile;
 mod http;
 mod names;
 mod tls;

@@ -71,3 +71,24 @@ async fn https_and_http_taken_for_each_other_are_told() {
     let told = outcome(&secure, &format!("http://{}", secure.address()), &[]).await;
     assert!(refusal(&told).contains("https://"), "{told:?}");
 }
+
+#[tokio::test]
+async fn files_are_read_at_the_first_connection_and_again_until_they_are_right() {
+    let backend = Backend::start_https().unwrap();
+    let (kept, path) = file("");
+    std::fs::remove_file(kept.path()).unwrap();
+    let endpoint = backend.endpoint();
+    let exporter =
+        exporter(&[("LAMBDA_FLUSH_OTLP_ENDPOINT", &endpoint), ("LAMBDA_FLUSH_OTLP_CERTIFICATE", &path)]);
+    for (content, problem) in [(None, "can't be read"), (Some("nothing"), "holds no PEM certificate")] {
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        let told = send(&exporter, &spans(1)).await;
+        let message = refusal(&told);
+        assert!(message.starts_with("LAMBDA_FLUSH_OTLP_CERTIFICATE names a file that"), "{message}");
+        assert!(message.contains(problem), "{message}");
+    }
+    std::fs::write(&path, backend.ca_pem().unwrap()).unwrap();
+    assert_eq!(send(&exporter, &spans(1)).await, Outcome::Exported);
+}

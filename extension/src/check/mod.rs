@@ -9,11 +9,14 @@ mod report;
 mod tls;
 mod verdict;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, ExportConfig, Fault, Source};
 use crate::core::Strategy;
+use crate::export::pem;
+use crate::limits::CHECK_STEP_MAX;
 
 pub use report::{Configuration, Destination, FaultLine, Report, Settings, Status, Step};
 
@@ -27,17 +30,11 @@ pub const EXIT_CONFIG: u8 = 78;
 /// Checks everything; takes at most about three export timeouts.
 #[must_use]
 pub fn run(source: &dyn Source) -> Report {
-    let (config, faults) = config::read(source);
-    let configuration = Configuration {
-        ok: faults.is_empty(),
-        faults: faults
-            .into_iter()
-            .map(|fault| FaultLine { variable: fault.variable, message: fault.message })
-            .collect(),
-    };
+    let (config, mut faults) = config::read(source);
     let settings = settings(&config);
     let destinations = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
+            faults.extend(runtime.block_on(pem_faults(&config.export)));
             let destinations = runtime.block_on(destination::all(&config.export, Clock::start()));
             // A name that is still being resolved must not keep the process.
             runtime.shutdown_background();
@@ -45,6 +42,13 @@ pub fn run(source: &dyn Source) -> Report {
         }
         // Without sockets or memory nothing can be tried, which is no success.
         Err(error) => vec![destination::untried(&error)],
+    };
+    let configuration = Configuration {
+        ok: faults.is_empty(),
+        faults: faults
+            .into_iter()
+            .map(|fault| FaultLine { variable: fault.variable, message: fault.message })
+            .collect(),
     };
     let mut report = Report {
         lambda_flush: "check",
@@ -56,6 +60,27 @@ pub fn run(source: &dyn Source) -> Report {
     };
     report.ok &= report.counts().1 == 0;
     report
+}
+
+/// The extension reads these files at its first connection.
+async fn pem_faults(export: &ExportConfig) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for files in export.files() {
+        let reading = Arc::clone(files);
+        let read = tokio::task::spawn_blocking(move || pem::faults(&reading));
+        let found = match tokio::time::timeout(CHECK_STEP_MAX, read).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(_)) | Err(_) => vec![Fault {
+                variable: "LAMBDA_FLUSH_OTLP_CERTIFICATE".to_owned(),
+                message: format!(
+                    "or _CLIENT_CERTIFICATE or _CLIENT_KEY names a file that can't be read within {} ms",
+                    CHECK_STEP_MAX.as_millis()
+                ),
+            }],
+        };
+        faults.extend(found.into_iter().filter(|fault| !faults.contains(fault)).collect::<Vec<_>>());
+    }
+    faults
 }
 
 impl Report {

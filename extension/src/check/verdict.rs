@@ -1,5 +1,7 @@
 //! What the outcome of an export means to whoever configures it.
 
+use lambda_flush_proto::otlp::secrets::Secrets;
+
 use super::report::Finding;
 use crate::core::Outcome;
 
@@ -16,9 +18,6 @@ pub(super) struct Tried {
     pub(super) timeout_ms: u64,
 }
 
-/// A shorter value is no secret worth a hole in the backend's words.
-const SECRET_CHARS_MIN: usize = 4;
-const HIDDEN: &str = "[hidden]";
 /// A gateway's whole page of HTML is no help.
 const WORDS_CHARS_MAX: usize = 240;
 
@@ -96,16 +95,8 @@ impl Tried {
 
     /// In one line, too.
     fn without_secrets(&self, words: &str) -> String {
-        let mut words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        for secret in self.secrets.iter().filter(|secret| secret.len() >= SECRET_CHARS_MIN) {
-            words = words.replace(secret.as_str(), HIDDEN);
-            // `Bearer token`: the scheme may be missing in the backend's words.
-            if let Some(token) =
-                secret.split_whitespace().last().filter(|token| token.len() >= SECRET_CHARS_MIN)
-            {
-                words = words.replace(token, HIDDEN);
-            }
-        }
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = Secrets::of(self.secrets.iter().map(String::as_str)).hidden(&words);
         words.chars().take(WORDS_CHARS_MAX).collect()
     }
 }
@@ -158,7 +149,7 @@ mod tests {
         for words in ["HTTP 401: Bearer s3cr3t-token is unknown", "HTTP 401: 's3cr3t-token'\nis unknown"] {
             let finding = tried().judge(Outcome::Refused { message: words.into() });
             assert!(!finding.detail.contains("s3cr3t"), "{finding:?}");
-            assert!(finding.detail.contains(HIDDEN) && finding.detail.contains("unknown"), "{finding:?}");
+            assert!(finding.detail.contains("[hidden]") && finding.detail.contains("unknown"), "{finding:?}");
             assert!(!finding.detail.contains('\n'));
         }
     }

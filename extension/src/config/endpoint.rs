@@ -1,8 +1,9 @@
 //! From the endpoint variables to one URL for each signal.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use http::Uri;
+use lambda_flush_proto::otlp::origin::{Origin, UrlFault};
 
 use super::export::Protocol;
 use super::vars::Vars;
@@ -50,26 +51,64 @@ impl Given {
     }
 }
 
-/// The endpoints in the order of [`SIGNALS`]; without any, the reason is among the faults.
+/// The endpoints in the order of [`SIGNALS`]; without one the reason is among the faults.
 pub(super) fn read(vars: &mut Vars<'_>, listen: &Listen) -> [Option<Given>; 3] {
     let before = vars.faults.len();
     let base = base(vars, listen);
     let endpoints = SIGNALS.map(|(upper, _)| signal(vars, upper, base.as_ref(), listen));
-    if endpoints.iter().all(Option::is_none) && vars.faults.len() == before {
+    let nowhere: Vec<_> = SIGNALS.iter().zip(&endpoints).filter(|(_, given)| given.is_none()).collect();
+    if nowhere.len() == SIGNALS.len() {
+        if vars.faults.len() == before {
+            vars.fault(
+                OWN,
+                "is not set: telemetry is held and printed as dead letters at SHUTDOWN. Set it to the base URL of an \
+                 OTLP backend",
+            );
+        }
+    } else if !nowhere.is_empty() {
+        let names: Vec<_> = nowhere.iter().map(|((_, signal), _)| signal.name()).collect();
         vars.fault(
             OWN,
-            "is not set: telemetry is held and printed as dead letters at SHUTDOWN. Set it to the base URL of an OTLP \
-             backend",
+            format!(
+                "is not set, and nothing else says where {} should go: held and printed as dead letters at SHUTDOWN. \
+                 Set it, or {STANDARD}, to the base URL of an OTLP backend",
+                names.join(" and ")
+            ),
         );
     }
     endpoints
 }
 
+/// Whether the standard options of a signal, and those of all signals, are meant for `given` too. Beside an endpoint of
+/// ours they may be another backend's, which must not be sent its credentials.
+pub(super) fn standard_options(vars: &Vars<'_>, upper: &str, given: &Given, listen: &Listen) -> (bool, bool) {
+    if !given.own {
+        return (true, true);
+    }
+    let ours = Origin::parse(&given.url.to_string());
+    let meant = |variable: &str| {
+        vars.text(variable)
+            .is_none_or(|text| is_receiver(&text, &listen.otlp()) || Origin::parse(&text) == ours)
+    };
+    let of_signal = |upper: &str| format!("OTEL_EXPORTER_OTLP_{upper}_ENDPOINT");
+    let standard = meant(STANDARD);
+    let own = of_signal(upper);
+    let signal = if vars.text(&own).is_some() { meant(&own) } else { standard };
+    (signal, standard && SIGNALS.iter().all(|(upper, _)| meant(&of_signal(upper))))
+}
+
 fn base(vars: &mut Vars<'_>, listen: &Listen) -> Option<Given> {
     let own = vars.text(OWN).map(|text| (OWN, text));
-    let (variable, text) = own
-        .or_else(|| vars.text(STANDARD).filter(|text| !is_own(text, listen)).map(|text| (STANDARD, text)))?;
+    let standard = || vars.text(STANDARD).filter(|text| !is_receiver(text, &listen.otlp()));
+    let (variable, text) = own.or_else(|| Some((STANDARD, standard()?)))?;
     let url = backend(vars, variable, &text, listen)?;
+    if url.query().is_some() {
+        vars.fault(
+            variable,
+            "has a query, which a base URL has not; put credentials into LAMBDA_FLUSH_OTLP_HEADERS",
+        );
+        return None;
+    }
     Some(Given { variable: variable.to_owned(), url, base: true, own: variable == OWN })
 }
 
@@ -77,7 +116,7 @@ fn signal(vars: &mut Vars<'_>, upper: &str, base: Option<&Given>, listen: &Liste
     // Our own variable outranks the standard ones, also the one of a signal.
     let own = vars.text(OWN).is_some();
     let variable = format!("OTEL_EXPORTER_OTLP_{upper}_ENDPOINT");
-    if let Some(text) = vars.text(&variable).filter(|text| !own && !is_own(text, listen)) {
+    if let Some(text) = vars.text(&variable).filter(|text| !own && !is_receiver(text, &listen.otlp())) {
         let url = backend(vars, &variable, &text, listen)?;
         return Some(Given { variable, url, base: false, own: false });
     }
@@ -90,21 +129,17 @@ fn signal(vars: &mut Vars<'_>, upper: &str, base: Option<&Given>, listen: &Liste
 }
 
 fn backend(vars: &mut Vars<'_>, variable: &str, text: &str, listen: &Listen) -> Option<Uri> {
-    let url = text.parse::<Uri>().ok();
-    let problem = match &url {
-        None => "is not a URL; expected https://host:port",
-        Some(url) if url.query().is_some() || credentials(url) => {
-            "has a query or credentials in it; put credentials into LAMBDA_FLUSH_OTLP_HEADERS"
+    let problem = match (Origin::parse(text), text.parse::<Uri>()) {
+        (_, Err(_)) => "is not a URL; expected https://host:port",
+        (_, Ok(url)) if credentials(&url) => "has credentials in it; put them into LAMBDA_FLUSH_OTLP_HEADERS",
+        (Err(UrlFault::NotAbsolute), _) => {
+            "is not an absolute http:// or https:// URL; expected https://host:port"
         }
-        Some(url) => match (url.scheme_str(), url.host()) {
-            (Some("http" | "https"), Some(host)) if !host.is_empty() => {
-                if !is_own(text, listen) {
-                    return Some(url.clone());
-                }
-                "is this extension's own receiver, not a backend: set it to where telemetry should go"
-            }
-            _ => "is not an absolute http:// or https:// URL; expected https://host:port",
-        },
+        (Err(UrlFault::Port), _) => "has no port from 1 to 65535 after its host; expected https://host:port",
+        (Ok(_), Ok(_)) if is_receiver(text, &listen.all()) => {
+            "is this extension's own receiver, not a backend: set it to where telemetry should go"
+        }
+        (Ok(_), Ok(url)) => return Some(url),
     };
     vars.fault(variable, problem);
     None
@@ -114,22 +149,7 @@ fn credentials(url: &Uri) -> bool {
     url.authority().is_some_and(|authority| authority.as_str().contains('@'))
 }
 
-/// Where functions send OTLP to this extension: the function's SDKs and we read the same environment.
-fn is_own(text: &str, listen: &Listen) -> bool {
-    let Ok(url) = text.parse::<Uri>() else { return false };
-    let ports = [listen.otlp_http, listen.otlp_grpc].map(|address| address.map(|address| address.port()));
-    url.host().is_some_and(is_here) && url.port_u16().is_some_and(|port| ports.contains(&Some(port)))
-}
-
-/// Whether a host is this sandbox.
-pub(super) fn is_here(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || address.is_unspecified(),
-        Err(_) => {
-            let name = bare.trim_end_matches('.').to_ascii_lowercase();
-            ["localhost", "sandbox", "sandbox.localdomain"].contains(&name.as_str())
-                || name.ends_with(".localhost")
-        }
-    }
+/// Whether this is where one of these listeners is reached.
+fn is_receiver(text: &str, listen: &[Option<SocketAddr>]) -> bool {
+    Origin::parse(text).is_ok_and(|origin| listen.iter().flatten().any(|address| origin.reaches(*address)))
 }

@@ -88,6 +88,13 @@ impl ExportConfig {
         self.destinations.iter().any(Option::is_some)
     }
 
+    /// The distinct sets of certificate files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<TlsFiles>> {
+        let all = || self.destinations.iter().flatten().map(|destination| &destination.tls);
+        let first = move |place, files| all().take(place).all(|other| !Arc::ptr_eq(other, files));
+        all().enumerate().filter(move |(place, files)| first(*place, files)).map(|(_, files)| files)
+    }
+
     /// The longest that one request may take, whatever its signal.
     #[must_use]
     pub fn timeout_max(&self) -> Duration {
@@ -102,8 +109,7 @@ pub(super) fn read(vars: &mut Vars<'_>, listen: &Listen) -> ExportConfig {
     let mut place = SIGNALS.into_iter();
     let destinations = given.map(|given| {
         // Read for a signal without an endpoint too: its variables may be faulty all the same.
-        let (upper, signal) = place.next()?;
-        destination(vars, upper, signal, given.as_ref(), &mut shared)
+        destination(vars, place.next()?, given.as_ref(), listen, &mut shared)
     });
     let idle_default = u64::try_from(CONNECTION_IDLE_DEFAULT.as_millis()).unwrap_or(u64::MAX);
     ExportConfig {
@@ -115,33 +121,58 @@ pub(super) fn read(vars: &mut Vars<'_>, listen: &Listen) -> ExportConfig {
     }
 }
 
-/// The names of an option, the one that counts most first.
-fn names(option: &str, upper: &str) -> [String; 3] {
-    [
-        format!("LAMBDA_FLUSH_OTLP_{option}"),
-        format!("OTEL_EXPORTER_OTLP_{upper}_{option}"),
-        format!("OTEL_EXPORTER_OTLP_{option}"),
-    ]
+/// Whose options count for one signal.
+struct Options<'a> {
+    upper: &'a str,
+    /// The endpoint is ours: the standard variables say how the function's SDKs reach us, and they would not compress for
+    /// that.
+    own: bool,
+    /// Whether credentials and the like of this signal's standard variables are meant for the endpoint.
+    signal: bool,
+    /// The same of those for all signals.
+    common: bool,
+}
+
+impl Options<'_> {
+    /// The names of an option, the one that counts most first.
+    fn names(&self, option: &str) -> Vec<String> {
+        let mut names = vec![format!("LAMBDA_FLUSH_OTLP_{option}")];
+        if self.signal {
+            names.push(format!("OTEL_EXPORTER_OTLP_{}_{option}", self.upper));
+        }
+        if self.common {
+            names.push(format!("OTEL_EXPORTER_OTLP_{option}"));
+        }
+        names
+    }
+
+    /// Of how requests are written.
+    fn format(&self, vars: &Vars<'_>, option: &str) -> Option<(String, String)> {
+        let names = self.names(option);
+        vars.first_of(names.get(..1).filter(|_| self.own).unwrap_or(&names))
+    }
 }
 
 fn destination(
     vars: &mut Vars<'_>,
-    upper: &str,
-    signal: Signal,
+    (upper, signal): (&str, Signal),
     given: Option<&Given>,
+    listen: &Listen,
     shared: &mut Vec<Arc<TlsFiles>>,
 ) -> Option<Destination> {
-    // The standard variables may say how the function's SDKs reach us, and they would not compress for that.
-    let own = given.is_some_and(|given| given.own);
-    let protocol = protocol(vars, upper, own);
-    let compression = compression(vars, upper, own);
-    let headers = headers(vars, upper);
-    let [own, of_signal, standard] = names("TIMEOUT", upper);
-    let timeout = vars.millis(&[&own, &of_signal, &standard], TIMEOUT_MS_DEFAULT, &(1..=TIMEOUT_MS_MAX));
+    let meant = given.map(|given| endpoint::standard_options(vars, upper, given, listen));
+    let (of_signal, common) = meant.unwrap_or((true, true));
+    let options = Options { upper, own: given.is_some_and(|given| given.own), signal: of_signal, common };
+    let protocol = protocol(vars, &options);
+    let compression = compression(vars, &options);
+    let headers = headers(vars, &options);
+    let names = options.names("TIMEOUT");
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let timeout = vars.millis(&names, TIMEOUT_MS_DEFAULT, &(1..=TIMEOUT_MS_MAX));
     let given = given?;
     let url = given.target(signal, protocol, vars)?;
     let files = match url.scheme_str() {
-        Some("https") => tls::read(vars, |option| names(option, upper)),
+        Some("https") => tls::read(vars, |option| options.names(option)),
         _ => TlsFiles::default(),
     };
     let tls = match shared.iter().find(|known| ***known == files) {
@@ -155,18 +186,8 @@ fn destination(
     Some(Destination { url, protocol, compression, headers, timeout, tls })
 }
 
-/// An option that the standard variables name too, unless the endpoint is `own`.
-fn option(vars: &Vars<'_>, option: &str, upper: &str, own: bool) -> Option<(String, String)> {
-    let all = names(option, upper);
-    let count = if own { 1 } else { all.len() };
-    all.into_iter().take(count).find_map(|name| {
-        let text = vars.text(&name)?;
-        Some((name, text))
-    })
-}
-
-fn protocol(vars: &mut Vars<'_>, upper: &str, own: bool) -> Protocol {
-    let Some((name, text)) = option(vars, "PROTOCOL", upper, own) else { return Protocol::default() };
+fn protocol(vars: &mut Vars<'_>, options: &Options<'_>) -> Protocol {
+    let Some((name, text)) = options.format(vars, "PROTOCOL") else { return Protocol::default() };
     match text.as_str() {
         "http/protobuf" => {}
         "grpc" => return Protocol::Grpc,
@@ -178,8 +199,8 @@ fn protocol(vars: &mut Vars<'_>, upper: &str, own: bool) -> Protocol {
     Protocol::HttpProtobuf
 }
 
-fn compression(vars: &mut Vars<'_>, upper: &str, own: bool) -> Compression {
-    let Some((name, text)) = option(vars, "COMPRESSION", upper, own) else { return Compression::default() };
+fn compression(vars: &mut Vars<'_>, options: &Options<'_>) -> Compression {
+    let Some((name, text)) = options.format(vars, "COMPRESSION") else { return Compression::default() };
     match text.as_str() {
         "gzip" => {}
         "zstd" => return Compression::Zstd,
@@ -189,12 +210,11 @@ fn compression(vars: &mut Vars<'_>, upper: &str, own: bool) -> Compression {
     Compression::Gzip
 }
 
-fn headers(vars: &mut Vars<'_>, upper: &str) -> Headers {
-    let [own, of_signal, standard] = names("HEADERS", upper);
-    let Some((name, text)) = vars.first(&[&own, &of_signal, &standard]) else { return Headers::default() };
+fn headers(vars: &mut Vars<'_>, options: &Options<'_>) -> Headers {
+    let Some((name, text)) = vars.first_of(&options.names("HEADERS")) else { return Headers::default() };
     let (headers, wrong) = Headers::parse(&text);
     for message in wrong {
-        vars.fault(name, format!("{message}; it is left out"));
+        vars.fault(&name, format!("{message}; it is left out"));
     }
     headers
 }

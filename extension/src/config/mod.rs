@@ -9,6 +9,7 @@ mod table;
 mod tls;
 mod vars;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ pub use headers::Headers;
 pub use proxy::{Proxies, Proxy};
 pub use read::read;
 pub use table::{TABLE, Variable, markdown};
-pub use tls::TlsFiles;
+pub use tls::{PemFile, TlsFiles};
 
 /// As the standard variables name them.
 const SIGNALS: [(&str, Signal); 3] =
@@ -31,13 +32,23 @@ pub trait Source {
     fn var(&self, name: &str) -> Option<String>;
 }
 
-/// The environment of this process.
-#[derive(Debug, Clone, Copy)]
-pub struct ProcessEnv;
+/// The environment of this process, read at once: asking the C library for some seventy names would take longer than
+/// the rest of the configuration.
+// Not `Debug`: there are secrets in it.
+pub struct ProcessEnv(Vec<(OsString, OsString)>);
+
+impl ProcessEnv {
+    /// All of it, as it is now.
+    #[must_use]
+    pub fn read() -> Self {
+        Self(std::env::vars_os().collect())
+    }
+}
 
 impl Source for ProcessEnv {
     fn var(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        let (_, value) = self.0.iter().find(|(own, _)| own == name)?;
+        value.to_str().map(str::to_owned)
     }
 }
 
@@ -72,6 +83,17 @@ pub struct Listen {
     pub otlp_grpc: Option<SocketAddr>,
     /// `LAMBDA_FLUSH_TELEMETRY_ADDR`; advertised as `sandbox.localdomain`.
     pub telemetry: Option<SocketAddr>,
+}
+
+impl Listen {
+    /// Where functions send OTLP to: their SDKs and we read the same environment.
+    fn otlp(&self) -> [Option<SocketAddr>; 2] {
+        [self.otlp_http, self.otlp_grpc]
+    }
+
+    fn all(&self) -> [Option<SocketAddr>; 3] {
+        [self.otlp_http, self.otlp_grpc, self.telemetry]
+    }
 }
 
 /// Where the hand-off socket is.

@@ -2,8 +2,8 @@
 
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
+use lambda_flush_proto::otlp::origin::{Origin, is_here};
 
-use super::endpoint::is_here;
 use super::vars::Vars;
 
 /// Which destinations are reached through which proxy.
@@ -54,13 +54,21 @@ fn either(vars: &Vars<'_>, name: &str) -> Option<(String, String)> {
 
 fn proxy(vars: &mut Vars<'_>, name: &str) -> Option<String> {
     let (name, text) = either(vars, name)?;
-    let url = text.parse::<Uri>().ok().filter(|url| url.host().is_some_and(|host| !host.is_empty()));
-    match url.as_ref().map(Uri::scheme_str) {
-        Some(None | Some("http")) => return Some(text),
-        Some(Some(_)) => {
-            vars.fault(&name, "is no http:// proxy, the only kind that is supported; it is not used");
-        }
-        None => vars.fault(&name, "is not a URL; expected http://host:port; it is not used"),
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", &text));
+    if !scheme.eq_ignore_ascii_case("http") {
+        vars.fault(&name, "is no http:// proxy, the only kind that is supported; it is not used");
+        return None;
     }
+    // A password with one of these would be cut in two, and its first part taken for a host or port.
+    let path = rest.find(['/', '?', '#']).and_then(|end| rest.get(end..)).unwrap_or_default();
+    let sound = text.parse::<Uri>().is_ok() && Origin::parse(&format!("http://{rest}")).is_ok();
+    if sound && ["", "/"].contains(&path) {
+        return Some(text);
+    }
+    vars.fault(
+        &name,
+        "is not http://host:port or http://user:password@host:port (with / ? # @ : % of the user and the password \
+         percent-encoded); it is not used",
+    );
     None
 }

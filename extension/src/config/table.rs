@@ -29,7 +29,10 @@ pub const TABLE: &[Variable] = &[
     Variable {
         name: "LAMBDA_FLUSH_OTLP_HEADERS",
         default: "`OTEL_EXPORTER_OTLP_HEADERS`",
-        meaning: "`key=value,key=value`, percent-encoded; sent with each export, never printed",
+        meaning: "`key=value,key=value`, percent-encoded; sent with each export, never printed. Beside \
+                  `LAMBDA_FLUSH_OTLP_ENDPOINT`, the standard headers, timeout and certificates count only while \
+                  the standard endpoints are unset, this extension or the same origin: else they are another \
+                  backend's",
     },
     Variable {
         name: "LAMBDA_FLUSH_OTLP_HEADERS_FROM",
@@ -51,7 +54,8 @@ pub const TABLE: &[Variable] = &[
     Variable {
         name: "LAMBDA_FLUSH_OTLP_CERTIFICATE",
         default: "the built-in authorities",
-        meaning: "PEM file with the authorities that an `https://` backend's certificate may be signed by",
+        meaning: "PEM file with the authorities that an `https://` backend's certificate may be signed by. \
+                  PEM files are read at the first connection; without one that is named nothing is sent",
     },
     Variable {
         name: "LAMBDA_FLUSH_OTLP_CLIENT_CERTIFICATE",
@@ -77,7 +81,8 @@ pub const TABLE: &[Variable] = &[
     Variable {
         name: "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY",
         default: "",
-        meaning: "`http://` proxies, in lower case too; never used for this sandbox's own addresses",
+        meaning: "`http://` proxies, in lower case too, with user and password percent-encoded; never used for \
+                  this sandbox's own addresses",
     },
     Variable {
         name: "LAMBDA_FLUSH_NAME_SERVER",

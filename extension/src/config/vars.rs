@@ -28,6 +28,11 @@ impl<'a> Vars<'a> {
         names.iter().find_map(|name| Some((*name, self.text(name)?)))
     }
 
+    /// As [`Vars::first`], for names that were made.
+    pub(super) fn first_of(&self, names: &[String]) -> Option<(String, String)> {
+        names.iter().find_map(|name| Some((name.clone(), self.text(name)?)))
+    }
+
     /// Notes a fault once: the three signals mostly share one variable.
     pub(super) fn fault(&mut self, name: &str, message: impl Into<String>) {
         let fault = Fault { variable: name.to_owned(), message: message.into() };

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use lambda_flush_proto::splice::{field, field_header, field_len};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use lambda_flush_proto::splice::{append, field, field_header, field_len};
 
 use super::Signal;
-use crate::limits::BATCH_GROUPS_MAX;
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_GROUPS_MAX, BATCH_HEAD_BYTES_MAX, BATCH_SLACK_BYTES, BATCH_SMALL_BYTES,
+};
 
 const REQUEST_RESOURCES: u32 = 1;
 const RESOURCE: u32 = 1;
@@ -19,6 +21,9 @@ const RESOURCE_SCHEMA_URL: u32 = 3;
 const SCOPE: u32 = 1;
 const SCOPE_ITEMS: u32 = 2;
 const SCOPE_SCHEMA_URL: u32 = 3;
+
+/// Four keys of one byte, with their lengths.
+const HEADERS_BYTES_MAX: usize = 4 * (1 + 10);
 
 /// An encoded resource or instrumentation scope with its schema URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,8 +60,56 @@ pub struct OpenBatch {
 #[derive(Debug)]
 struct Group {
     origin: Origin,
-    /// Items as finished fields of the scope.
-    items: BytesMut,
+    /// Room for what will stand before the items, and the items as finished fields of the scope.
+    buffer: BytesMut,
+    head_bytes: usize,
+}
+
+impl Group {
+    /// With room for its head if it may become the whole request.
+    fn new(origin: Origin, first: bool) -> Self {
+        let wanted = origin.resource.bytes.len() + origin.scope.bytes.len() + HEADERS_BYTES_MAX;
+        let head_bytes = if first && wanted <= BATCH_HEAD_BYTES_MAX { wanted } else { 0 };
+        let mut buffer = BytesMut::new();
+        buffer.put_bytes(0, head_bytes);
+        Self { origin, buffer, head_bytes }
+    }
+
+    fn items(&self) -> &[u8] {
+        self.buffer.get(self.head_bytes..).unwrap_or_default()
+    }
+
+    /// Adds an item; returns how much that took.
+    fn push(&mut self, item: &[u8]) -> usize {
+        let before = self.buffer.len();
+        let more = field_len(SCOPE_ITEMS, item.len());
+        if self.buffer.capacity() - before < more && before > BATCH_SMALL_BYTES {
+            // It is likely to become a whole batch, and grows once instead of copying itself again and again.
+            self.buffer.reserve((BATCH_BYTES_MAX + BATCH_SLACK_BYTES).saturating_sub(before).max(more));
+        }
+        append(SCOPE_ITEMS, item, &mut self.buffer);
+        self.buffer.len() - before
+    }
+
+    /// The request, if this is all of it, written around the items where they are. Not where that would keep much
+    /// more memory than it needs.
+    fn into_request(mut self) -> Result<Bytes, Self> {
+        let spare = self.buffer.capacity() - self.buffer.len();
+        if self.head_bytes == 0 || spare > self.buffer.len() / 8 {
+            return Err(self);
+        }
+        let mut head = BytesMut::with_capacity(self.head_bytes);
+        put_resource_head(std::slice::from_ref(&self), &mut head);
+        put_scope_head(&self, &mut head);
+        let Some(start) = self.head_bytes.checked_sub(head.len()) else { return Err(self) };
+        for (place, byte) in self.buffer.iter_mut().skip(start).zip(&head) {
+            *place = *byte;
+        }
+        put_schema_url(SCOPE_SCHEMA_URL, &self.origin.scope.schema_url, &mut self.buffer);
+        put_schema_url(RESOURCE_SCHEMA_URL, &self.origin.resource.schema_url, &mut self.buffer);
+        self.buffer.advance(start);
+        Ok(self.buffer.freeze())
+    }
 }
 
 /// A closed batch's contents.
@@ -114,22 +167,20 @@ impl OpenBatch {
         self.credit_bytes += credit_bytes;
         // Items of one scope come in runs, so the last group is nearly always the right one.
         let group = self.groups.iter_mut().rev().find(|group| group.origin.same(origin));
-        let buffer = match group {
-            Some(group) => &mut group.items,
+        let group = match group {
+            Some(group) => group,
             None => {
                 let known = |group: &Group| Arc::ptr_eq(&group.origin.resource, &origin.resource);
                 if !self.groups.iter().any(known) {
                     self.bytes += origin.resource.bytes.len();
                 }
                 self.bytes += origin.scope.bytes.len();
-                self.groups.push(Group { origin: origin.clone(), items: BytesMut::new() });
+                self.groups.push(Group::new(origin.clone(), self.groups.is_empty()));
                 let Some(group) = self.groups.last_mut() else { return };
-                &mut group.items
+                group
             }
         };
-        let before = buffer.len();
-        field(SCOPE_ITEMS, item, buffer);
-        self.bytes += buffer.len() - before;
+        self.bytes += group.push(item);
     }
 
     /// Adds a whole OTLP export request of `items` items. It is kept as it is until the batch closes.
@@ -182,18 +233,31 @@ impl OpenBatch {
         self.items == 0 && self.credit_bytes == 0
     }
 
-    /// Assembles the request. One allocation of the exact size; none if it is one whole request already.
+    /// Assembles the request. One allocation of the exact size; none if it is one whole request already, or a full
+    /// batch of one scope.
     #[must_use]
     pub fn close(mut self) -> Closed {
-        let single =
-            if self.groups.is_empty() && self.requests.len() == 1 { self.requests.pop() } else { None };
-        let body = single.unwrap_or_else(|| self.assemble());
+        let body = self.single().unwrap_or_else(|| self.assemble());
         Closed {
             signal: self.signal,
             items: self.items,
             credit_bytes: self.credit_bytes,
             door_bytes: self.door_bytes,
             body,
+        }
+    }
+
+    fn single(&mut self) -> Option<Bytes> {
+        match (self.groups.len(), self.requests.len()) {
+            (0, 1) => self.requests.pop(),
+            (1, 0) => match self.groups.pop()?.into_request() {
+                Ok(request) => Some(request),
+                Err(group) => {
+                    self.groups.push(group);
+                    None
+                }
+            },
+            _ => None,
         }
     }
 
@@ -245,7 +309,7 @@ fn put_schema_url(tag: u32, url: &str, out: &mut BytesMut) {
 fn scope_len(group: &Group) -> usize {
     let scope = &group.origin.scope;
     field_len(SCOPE, scope.bytes.len())
-        + group.items.len()
+        + group.items().len()
         + schema_url_len(SCOPE_SCHEMA_URL, &scope.schema_url)
 }
 
@@ -260,15 +324,22 @@ fn resource_len(groups: &[Group]) -> usize {
 
 fn put_resource(groups: &[Group], out: &mut BytesMut) {
     let Some(first) = groups.first() else { return };
-    let resource = &first.origin.resource;
-    field_header(REQUEST_RESOURCES, resource_len(groups), out);
-    field(RESOURCE, &resource.bytes, out);
+    put_resource_head(groups, out);
     for group in groups {
-        let scope = &group.origin.scope;
-        field_header(RESOURCE_SCOPES, scope_len(group), out);
-        field(SCOPE, &scope.bytes, out);
-        out.put_slice(&group.items);
-        put_schema_url(SCOPE_SCHEMA_URL, &scope.schema_url, out);
+        put_scope_head(group, out);
+        out.put_slice(group.items());
+        put_schema_url(SCOPE_SCHEMA_URL, &group.origin.scope.schema_url, out);
     }
-    put_schema_url(RESOURCE_SCHEMA_URL, &resource.schema_url, out);
+    put_schema_url(RESOURCE_SCHEMA_URL, &first.origin.resource.schema_url, out);
+}
+
+fn put_resource_head(groups: &[Group], out: &mut BytesMut) {
+    let Some(first) = groups.first() else { return };
+    field_header(REQUEST_RESOURCES, resource_len(groups), out);
+    field(RESOURCE, &first.origin.resource.bytes, out);
+}
+
+fn put_scope_head(group: &Group, out: &mut BytesMut) {
+    field_header(RESOURCE_SCOPES, scope_len(group), out);
+    field(SCOPE, &group.origin.scope.bytes, out);
 }

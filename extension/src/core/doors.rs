@@ -69,6 +69,10 @@ impl Flusher {
     ) {
         self.doors.last = Some(now);
         let cost = body.len() as u64 + DOOR_REQUEST_OVERHEAD_BYTES;
+        if cost.saturating_add(self.budget.share()) > self.config.buffer_bytes_max {
+            self.doors.refused += items;
+            return self.act(Action::Answer(request, Admission::TooLarge));
+        }
         if self.doors.closed || self.phase == Phase::Exited || !self.has_room(cost) {
             self.doors.refused += items;
             let spread = DOOR_RETRY_AFTER_JITTER_MAX.mul_f64(self.jitter.f64());
@@ -84,10 +88,25 @@ impl Flusher {
         self.act(Action::Answer(request, Admission::Accepted));
     }
 
+    /// The largest request that would be taken now, in bytes; `None`: none is any more.
+    #[must_use]
+    pub fn room_at_doors(&self) -> Option<u64> {
+        if self.doors.closed || self.phase == Phase::Exited {
+            return None;
+        }
+        let taken = self.store.memory_bytes() + self.links.outstanding() + self.kept_for_links();
+        let room = self.config.buffer_bytes_max.saturating_sub(taken);
+        Some(room.saturating_sub(DOOR_REQUEST_OVERHEAD_BYTES))
+    }
+
+    fn kept_for_links(&self) -> u64 {
+        let of_links = self.links.outstanding() + self.store.credit_bytes() - self.store.door_bytes();
+        self.budget.share().saturating_sub(of_links)
+    }
+
     fn has_room(&mut self, cost: u64) -> bool {
         let taken = self.store.memory_bytes() + self.links.outstanding();
-        let of_links = self.links.outstanding() + self.store.credit_bytes() - self.store.door_bytes();
-        let kept_for_links = self.budget.share().saturating_sub(of_links);
+        let kept_for_links = self.kept_for_links();
         let fits = |taken: u64| taken.saturating_add(cost) <= self.config.buffer_bytes_max;
         let room = fits(taken + kept_for_links);
         // What would not fit if nothing were held is no reason to export anything.

@@ -130,7 +130,7 @@ impl Flusher {
             Event::Invoke { request_id, deadline } => self.invoke(now, request_id, deadline),
             Event::Shutdown { reason, deadline } => self.begin_shutdown(now, reason, deadline),
             Event::LinkOpened(link) => self.links.open(link, now),
-            Event::LinkReceived(link, messages) => self.received(now, link, messages),
+            Event::LinkReceived(link, messages) => self.received(now, link, &messages),
             Event::LinkClosed { link, torn } => self.links.close(link, torn),
             Event::RequestReceived { request, signal, items, body } => {
                 self.request_received(now, request, (signal, items, body));

@@ -9,30 +9,31 @@ use super::ledger::DropReason;
 use super::{Action, Flusher, LinkId, Moment, Reply, RequestId, Signal};
 
 impl Flusher {
-    pub(super) fn received(&mut self, now: Moment, id: LinkId, messages: Vec<Received>) {
+    pub(super) fn received(&mut self, now: Moment, id: LinkId, messages: &[Received]) {
         if let Some(link) = self.links.get_mut(id) {
             link.received(now);
         }
+        // By reference: nearly all are items, which are copied out of the read buffer and need not be moved before.
         for message in messages {
             match message {
-                Received::Hello(hello) => self.hello(id, &hello),
+                Received::Hello(hello) => self.hello(id, hello),
                 Received::Scope(scope) => {
                     if let Some(link) = self.links.get_mut(id) {
-                        link.scope(&scope);
+                        link.scope(scope);
                     }
                 }
-                Received::Item(item) => self.item(id, &item),
+                Received::Item(item) => self.item(id, item),
                 // The schema keeps its place: open spans are closed by a later version. Their credit is used all
                 // the same, or the link would starve.
                 Received::SpanStarted { credit_bytes, .. } => {
                     if let Some(link) = self.links.get_mut(id) {
-                        link.used(credit_bytes);
+                        link.used(*credit_bytes);
                     }
                 }
                 Received::InvocationStarted(started) => {
                     if let Some(link) = self.links.get_mut(id) {
-                        let request_id = RequestId(started.request_id);
-                        link.invocation_started(request_id, started.attempt, self.config.managed);
+                        let request_id = RequestId(started.request_id.clone());
+                        link.invocation_started(request_id, started.attempt.clone(), self.config.managed);
                     }
                 }
                 Received::InvocationDone(done) => self.invocation_done(id, done),
@@ -40,7 +41,7 @@ impl Flusher {
                     if let Some(link) = self.links.get_mut(id) {
                         link.goodbye();
                     }
-                    self.links.counters(id, counters);
+                    self.links.counters(id, counters.clone());
                 }
                 Received::Barrier => self.barrier(id),
             }
@@ -79,13 +80,13 @@ impl Flusher {
         }
     }
 
-    fn invocation_done(&mut self, id: LinkId, done: InvocationDone) {
-        let request_id = RequestId(done.request_id);
+    fn invocation_done(&mut self, id: LinkId, done: &InvocationDone) {
+        let request_id = RequestId(done.request_id.clone());
         if let Some(link) = self.links.get_mut(id) {
             link.invocation_done(&request_id, &done.attempt, self.config.managed);
         }
-        if let Some(counters) = done.counters {
-            self.links.counters(id, counters);
+        if let Some(counters) = &done.counters {
+            self.links.counters(id, counters.clone());
         }
         if !self.config.managed {
             self.hold.done(request_id, &done.attempt);

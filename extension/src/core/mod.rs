@@ -181,6 +181,8 @@ pub enum Platform {
 pub enum Admission {
     /// It is ours.
     Accepted,
+    /// It could not be taken if nothing else were held.
+    TooLarge,
     /// No room, or no time: the sender keeps it.
     Refused {
         /// When to come back (`Retry-After`, `RetryInfo`).

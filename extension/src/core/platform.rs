@@ -37,6 +37,8 @@ pub struct PlatformSource {
     owed: VecDeque<RequestId>,
     /// Announced before its INVOKE came.
     early_start: Option<RequestId>,
+    /// Those that were reported: the platform repeats what it thinks was not delivered.
+    finished: VecDeque<RequestId>,
     /// Reported before their INVOKE came.
     early_ends: VecDeque<RequestId>,
 }
@@ -67,6 +69,7 @@ impl PlatformSource {
             missed: None,
             owed: VecDeque::new(),
             early_start: None,
+            finished: VecDeque::new(),
             early_ends: VecDeque::new(),
         }
     }
@@ -102,6 +105,8 @@ impl PlatformSource {
         if !self.subscribed {
             return;
         }
+        // What is reported from here on is of a new attempt.
+        self.finished.retain(|finished| finished != request_id);
         let wait = self.announce_wait();
         match &mut self.last {
             Some(last) if last.request_id == *request_id => {
@@ -125,6 +130,10 @@ impl PlatformSource {
         if !self.subscribed {
             return;
         }
+        if self.finished.contains(request_id) {
+            return;
+        }
+        remember(&mut self.finished, request_id.clone());
         if let Some(position) = self.owed.iter().position(|owed| owed == request_id) {
             self.owed.remove(position);
             if let Some(missed) = self.missed.take_if(|missed| missed.request_id == *request_id) {
@@ -154,6 +163,8 @@ impl PlatformSource {
         if !of.announced {
             return;
         }
+        // It can't have run for longer than since INVOKE: whoever says so would hold `/next` for as long.
+        let took = took.map(|took| took.min(elapsed(now, of.began)));
         let held = of.released.unwrap_or_else(|| elapsed(now, of.began));
         let late = took.is_some_and(|took| held > took.saturating_add(self.billed_max));
         let unmeasured = of.released.is_some() && (self.suspect || took.is_none());

@@ -18,7 +18,7 @@ use crate::export::Exporter;
 use crate::lambda::lifecycle::Lifecycle;
 use crate::limits::{LINK_FAULTS_TOLD_MAX, LOOK_UP, SUMMARY_WAIT};
 use crate::output::Output;
-use crate::receive::door::DoorInput;
+use crate::receive::door::{DoorInput, Sign};
 use crate::receive::link::LinkInput;
 use crate::summary;
 
@@ -52,6 +52,7 @@ pub struct Driver {
     call_next: Option<oneshot::Sender<()>>,
     seeded: bool,
     link_faults: u32,
+    sign: Sign,
 }
 
 impl Driver {
@@ -70,7 +71,14 @@ impl Driver {
             call_next: None,
             seeded: false,
             link_faults: 0,
+            sign: Sign::default(),
         }
+    }
+
+    /// Shows the doors what they may take.
+    #[must_use]
+    pub fn showing(self, sign: Sign) -> Self {
+        Self { sign, ..self }
     }
 
     /// Runs until the core says `Exit`.
@@ -84,6 +92,11 @@ impl Driver {
                     return;
                 }
             }
+            // Until the doors are used there is nothing to show but their end.
+            let room = self.core.room_at_doors();
+            if self.door_requests > 0 || room.is_none() {
+                self.sign.show(room);
+            }
         }
     }
 
@@ -92,7 +105,19 @@ impl Driver {
         let message = format!("the driver failed ({panic}); telemetry is lost until the next environment");
         self.output.notice(&Notice { level: Level::Error, message });
         drop(self.call_next.take());
-        while let Some(lifecycle) = inputs.lifecycle.recv().await {
+        self.doors.clear();
+        self.links.clear();
+        self.sign.show(None);
+        loop {
+            let lifecycle = tokio::select! {
+                biased;
+                lifecycle = inputs.lifecycle.recv() => lifecycle,
+                // Dropped: their senders are told so, and keep what they have.
+                Some(_) = inputs.doors.recv() => continue,
+                Some(_) = inputs.links.recv() => continue,
+                Some(_) = inputs.platform.recv() => continue,
+            };
+            let Some(lifecycle) = lifecycle else { return };
             if let Event::Shutdown { reason, deadline } = lifecycle.event {
                 self.core.abandon();
                 return self.print_summary(&reason, deadline).await;
@@ -128,6 +153,10 @@ impl Driver {
     }
 
     fn door(&mut self, input: DoorInput) -> Event {
+        if input.answer.is_closed() {
+            // It waited for too long and was told no: its sender still has it.
+            return Event::Wake;
+        }
         self.door_requests += 1;
         let request = DoorRequest(self.door_requests);
         self.doors.insert(request, input.answer);

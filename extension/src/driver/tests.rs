@@ -9,10 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Driver, Inputs};
 use crate::clock::Clock;
 use crate::config::ExportConfig;
-use crate::core::{DropReason, Event, FlushConfig, Flusher, LinkId, RequestId, Strategy};
+use crate::core::{
+    Admission, DropReason, Event, FlushConfig, Flusher, LinkId, Platform, RequestId, Strategy,
+};
 use crate::export::Exporter;
 use crate::lambda::lifecycle::Lifecycle;
 use crate::output::Output;
+use crate::receive::door::{DoorInput, Sign};
+use crate::receive::link::LinkInput;
 
 fn driver() -> Driver {
     let config = FlushConfig {
@@ -73,6 +77,63 @@ async fn after_a_panic_invocations_pass_and_what_was_held_is_counted() {
     assert_eq!(ledger.accepted, 1);
     assert_eq!(ledger.dropped.get(&DropReason::Panic), Some(&1));
     assert!(driver.core.balances());
+}
+
+fn request(answer: oneshot::Sender<Admission>) -> DoorInput {
+    DoorInput { signal: crate::core::Signal::Traces, items: 1, body: b"\x0a\x00".as_slice().into(), answer }
+}
+
+#[tokio::test]
+async fn after_a_panic_the_doors_are_closed_and_who_waits_is_told() {
+    let sign = Sign::default();
+    let mut driver = driver().showing(sign.clone());
+    let (events, lifecycle) = mpsc::channel(1);
+    let (links_in, links) = mpsc::channel(1);
+    let (doors_in, doors) = mpsc::channel(1);
+    let (platform_in, platform) = mpsc::channel(1);
+    let (before, told_before) = oneshot::channel();
+    driver.door(request(before));
+    let mut inputs = Inputs { lifecycle, links, doors, platform };
+    let world = async {
+        told_before.await.expect_err("nobody has it");
+        for number in 0..4 {
+            let (answer, told) = oneshot::channel();
+            doors_in.send(request(answer)).await.expect("they are read");
+            told.await.expect_err("at once");
+            links_in.send(LinkInput::Received(LinkId(number), Vec::new())).await.expect("they are read");
+            platform_in.send(Platform::Subscribed).await.expect("it is read");
+        }
+        assert_eq!(sign.room_bytes(), None);
+        let event = Event::Shutdown { reason: "spindown".into(), deadline: driver_deadline() };
+        events.send(Lifecycle { event, call_next: None }).await.expect("the driver listens");
+    };
+    let both = async { tokio::join!(driver.limp("panic: injected", &mut inputs), world) };
+    tokio::time::timeout(Duration::from_secs(10), both).await.expect("nobody hangs");
+}
+
+#[tokio::test]
+async fn what_its_sender_was_refused_is_not_taken_later() {
+    let sign = Sign::default();
+    let mut driver = driver().showing(sign.clone());
+    driver.core.handle(driver.clock.now(), Event::Registered);
+    let (events, lifecycle) = mpsc::channel(1);
+    let (_links, links) = mpsc::channel(1);
+    let (doors_in, doors) = mpsc::channel(2);
+    let mut inputs = Inputs { lifecycle, links, doors, platform: mpsc::channel(1).1 };
+    let (late, nobody) = oneshot::channel();
+    drop(nobody);
+    let (answer, admission) = oneshot::channel();
+    for input in [request(late), request(answer)] {
+        doors_in.send(input).await.expect("room");
+    }
+    let world = async {
+        assert_eq!(admission.await, Ok(Admission::Accepted));
+        assert!(sign.room_bytes().is_some_and(|room| room < 4 << 20), "{sign:?}");
+        let event = Event::Shutdown { reason: "spindown".into(), deadline: driver_deadline() };
+        events.send(Lifecycle { event, call_next: None }).await.expect("the driver listens");
+    };
+    tokio::join!(driver.run(&mut inputs), world);
+    assert_eq!(driver.core.ledger().accepted, 1);
 }
 
 fn driver_deadline() -> Duration {

@@ -7,7 +7,7 @@ use http::response::Parts;
 use http::{HeaderMap, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use lambda_flush_proto::otlp::classify::{self, Answer};
+use lambda_flush_proto::otlp::classify::{self, Answer, Hide};
 use percent_encoding::percent_decode_str;
 
 use super::failure::Failure;
@@ -30,15 +30,23 @@ pub(super) struct Answered {
 }
 
 /// Reads the answer. The status stands, also when the backend's words break off.
-pub(super) async fn read(response: Response<Incoming>, protocol: Protocol, now: Wall) -> Answered {
+/// They may repeat what was sent, which `hide` takes out.
+pub(super) async fn read(
+    response: Response<Incoming>,
+    protocol: Protocol,
+    now: Wall,
+    hide: Hide<'_>,
+) -> Answered {
     let (parts, body) = response.into_parts();
-    let (body, trailers, end) = collect(body).await;
+    let (body, trailers, end) = collect(body, protocol).await;
     let clean = matches!(end, End::Whole);
     let answer = match protocol {
-        Protocol::Grpc if parts.status.is_success() => of_grpc(&parts.headers, trailers.as_ref(), &body),
+        Protocol::Grpc if parts.status.is_success() => {
+            of_grpc(&parts.headers, trailers.as_ref(), &body, hide)
+        }
         _ => match end {
             End::Broken(failure) if parts.status.is_success() => Err(failure),
-            _ => Ok((of_http(&parts, &body, now), matches!(parts.status.as_u16(), 401 | 403))),
+            _ => Ok((of_http(&parts, &body, now, hide), matches!(parts.status.as_u16(), 401 | 403))),
         },
     };
     match answer {
@@ -54,8 +62,8 @@ enum End {
     Broken(Failure),
 }
 
-/// At most [`RESPONSE_BYTES_MAX`].
-async fn collect(mut body: Incoming) -> (Bytes, Option<HeaderMap>, End) {
+/// At most [`RESPONSE_BYTES_MAX`]. Over gRPC the rest is passed over, for the status comes after it.
+async fn collect(mut body: Incoming, protocol: Protocol) -> (Bytes, Option<HeaderMap>, End) {
     let (mut out, mut trailers) = (BytesMut::new(), None);
     let end = loop {
         let frame = match body.frame().await {
@@ -67,7 +75,7 @@ async fn collect(mut body: Incoming) -> (Bytes, Option<HeaderMap>, End) {
             Ok(data) => {
                 let room = RESPONSE_BYTES_MAX - out.len();
                 out.extend_from_slice(data.get(..room).unwrap_or(&data));
-                if out.len() == RESPONSE_BYTES_MAX {
+                if out.len() == RESPONSE_BYTES_MAX && protocol != Protocol::Grpc {
                     break End::TooLong;
                 }
             }
@@ -77,8 +85,9 @@ async fn collect(mut body: Incoming) -> (Bytes, Option<HeaderMap>, End) {
     (out.freeze(), trailers, end)
 }
 
-fn of_http(parts: &Parts, body: &[u8], now: Wall) -> Answer {
-    classify::http(parts.status.as_u16(), text(&parts.headers, header::RETRY_AFTER.as_str()), body, now)
+fn of_http(parts: &Parts, body: &[u8], now: Wall, hide: Hide<'_>) -> Answer {
+    let retry_after = text(&parts.headers, header::RETRY_AFTER.as_str());
+    classify::http(parts.status.as_u16(), retry_after, body, now, hide)
 }
 
 /// The status stands in the trailers, or in the head when there is nothing else.
@@ -86,6 +95,7 @@ fn of_grpc(
     headers: &HeaderMap,
     trailers: Option<&HeaderMap>,
     body: &[u8],
+    hide: Hide<'_>,
 ) -> Result<(Answer, bool), Failure> {
     let said = [trailers, Some(headers)].into_iter().flatten().find(|map| map.contains_key("grpc-status"));
     let Some(said) = said else {
@@ -104,7 +114,7 @@ fn of_grpc(
         _ => &[],
     };
     let answer =
-        classify::grpc(code, &message.unwrap_or_default(), &details.unwrap_or_default(), message_bytes);
+        classify::grpc(code, &message.unwrap_or_default(), &details.unwrap_or_default(), message_bytes, hide);
     Ok((answer, matches!(code, GRPC_UNAUTHENTICATED | GRPC_PERMISSION_DENIED)))
 }
 

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use lambda_flush_proto::otlp::secrets::Secrets;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -13,6 +14,7 @@ use super::failure::Failure;
 use super::kept::Life;
 use super::resolve::resolve;
 use super::tls::Tls;
+use super::transport::Transport;
 use super::{Body, H1, H2};
 use crate::config::{Destination, Protocol, Proxies, Proxy, TlsFiles};
 use crate::limits::{NEXT_ADDRESS_AFTER, PROXY_ANSWER_BYTES_MAX};
@@ -67,6 +69,14 @@ impl Target {
         self.proxy.as_ref().filter(|_| !self.tunnels())
     }
 
+    /// What an answer must not repeat in a log: the values of these headers, and a proxy's credentials.
+    pub(super) fn secrets(&self, headers: &HeaderMap) -> Secrets {
+        let authorization = self.proxy.as_ref().and_then(|proxy| proxy.authorization.as_ref());
+        let sent = headers.values().chain(authorization);
+        let sent: Vec<_> = sent.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        Secrets::of(sent.iter().map(AsRef::as_ref))
+    }
+
     fn tunnels(&self) -> bool {
         self.https || self.protocol == Protocol::Grpc
     }
@@ -86,9 +96,9 @@ impl Target {
         }
         if self.https {
             let stream = self.tls.connect(&self.host, stream).await?;
-            self.handshake(stream).await
+            self.handshake(Transport::Tls(Box::new(stream))).await
         } else {
-            self.handshake(stream).await
+            self.handshake(Transport::Clear(stream)).await
         }
     }
 
@@ -104,10 +114,7 @@ impl Target {
         Ok(stream)
     }
 
-    async fn handshake<S>(&self, stream: S) -> Result<Connection, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn handshake(&self, stream: Transport) -> Result<Connection, Failure> {
         let (io, life) = (TokioIo::new(stream), Life::new());
         match self.protocol {
             Protocol::HttpProtobuf => {

@@ -150,7 +150,7 @@ impl Export<'_> {
             let result = match connection {
                 Connection::H1(mut sender) => match sender.try_send_request(request).await {
                     Ok(response) => {
-                        let answered = self.read(response).await;
+                        let answered = self.read(response, target, &headers).await;
                         if answered.clean {
                             self.pool.give_back(number, sender, self.clock.now().wall);
                         }
@@ -162,7 +162,7 @@ impl Export<'_> {
                     let mut doubt = Doubt { pool: self.pool, number, dispelled: false };
                     match sender.try_send_request(request).await {
                         Ok(response) => {
-                            let answered = self.read(response).await;
+                            let answered = self.read(response, target, &headers).await;
                             doubt.dispelled = answered.clean;
                             Ok(answered)
                         }
@@ -185,8 +185,14 @@ impl Export<'_> {
         }
     }
 
-    async fn read(&self, response: http::Response<hyper::body::Incoming>) -> Answered {
-        answer::read(response, self.destination.protocol, self.clock.now().wall).await
+    async fn read(
+        &self,
+        response: http::Response<hyper::body::Incoming>,
+        target: &Target,
+        headers: &HeaderMap,
+    ) -> Answered {
+        let hide = |text: &str| target.secrets(headers).hidden(text);
+        answer::read(response, self.destination.protocol, self.clock.now().wall, &hide).await
     }
 
     fn timed_out(&self, timeout: Duration) -> Outcome {

@@ -61,6 +61,11 @@ fn content(path: &Path) -> io::Result<String> {
         return Err(io::Error::other("it is no regular file"));
     }
     let mut text = String::new();
-    File::open(path)?.take(HEADERS_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    File::open(path)?.take(HEADERS_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|len| len <= HEADERS_FILE_BYTES_MAX) {
+        Ok(text)
+    } else {
+        // A part of a credential is none.
+        Err(io::Error::other(format!("it is larger than {HEADERS_FILE_BYTES_MAX} bytes")))
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! - [`Exporter`]: from a batch to its outcome.
 //! - `request` and `compress` make what goes out, `answer` reads what comes back, `failure` says what went wrong.
-//! - `pool` keeps connections, `connect` makes them: `resolve`, TCP, a proxy, `tls`, HTTP. `kept` ends them.
+//! - `pool` keeps connections, `connect` makes them: `resolve`, TCP, a proxy, `tls`, HTTP. `kept` ends them,
+//!   `pem` reads certificates.
 
 mod answer;
 mod compress;
@@ -11,10 +12,12 @@ mod exporter;
 mod failure;
 mod headers_file;
 mod kept;
+pub(crate) mod pem;
 mod pool;
 mod request;
 mod resolve;
 mod tls;
+mod transport;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -23,8 +26,12 @@ pub use exporter::Exporter;
 // For `--check`, which goes the same way step by step.
 pub(crate) use failure::Failure;
 pub(crate) use headers_file::HeadersFile;
+// For the receivers.
+pub(crate) use request::PRODUCT;
 pub(crate) use resolve::resolve;
 pub(crate) use tls::Tls;
+// For calls to the platform.
+pub(crate) use transport::Transport;
 
 type Body = Full<Bytes>;
 type H1 = kept::Kept<hyper::client::conn::http1::SendRequest<Body>>;

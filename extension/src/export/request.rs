@@ -13,8 +13,9 @@ use super::connect::Target;
 use super::failure::Failure;
 use crate::config::{Compression, Destination, Protocol};
 
-const USER_AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("lambda-flush-extension/", env!("CARGO_PKG_VERSION")));
+/// By it our own receivers know our requests, so that they can't go round in a circle.
+pub(crate) const PRODUCT: &str = "lambda-flush-extension/";
+const USER_AGENT: &str = concat!("lambda-flush-extension/", env!("CARGO_PKG_VERSION"));
 /// The most that fits the eight digits of `grpc-timeout`.
 const GRPC_TIMEOUT_MS_MAX: u128 = 99_999_999;
 
@@ -65,10 +66,11 @@ impl Payload {
         mut headers: HeaderMap,
         left: Duration,
     ) -> Result<Request<Body>, Failure> {
-        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        let agent = user_agent(headers.get(header::USER_AGENT));
         let mut set = |name: HeaderName, value: HeaderValue| drop(headers.insert(name, value));
         let mut request = Request::new(Full::new(self.bytes.clone()));
         *request.method_mut() = http::Method::POST;
+        set(header::USER_AGENT, agent);
         match destination.protocol {
             Protocol::HttpProtobuf => {
                 set(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
@@ -103,6 +105,13 @@ impl Payload {
         *request.headers_mut() = headers;
         Ok(request)
     }
+}
+
+/// A configured one, and ours behind it.
+fn user_agent(configured: Option<&HeaderValue>) -> HeaderValue {
+    let both = configured.map(|configured| [configured.as_bytes(), USER_AGENT.as_bytes()].join(&b' '));
+    let both = both.and_then(|both| HeaderValue::from_bytes(&both).ok());
+    both.unwrap_or(HeaderValue::from_static(USER_AGENT))
 }
 
 /// Fills in the prefix that `bytes` begin with.

@@ -1,13 +1,11 @@
 //! Our own loop on `/event/next`, for when `lambda-extension`'s has ended. It survives anything but SHUTDOWN.
 
 use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::{Request, header};
+use http_body_util::{BodyExt, Full};
 use serde::Deserialize;
 
+use super::connection::connect;
 use super::lifecycle::Gate;
 use crate::limits::{NEXT_BACKOFF_MAX, NEXT_BACKOFF_MIN};
 
@@ -26,10 +24,9 @@ struct NextEvent {
 
 /// Asks for events for ever.
 pub async fn run(runtime_api: &str, extension_id: &str, gate: Gate) {
-    let client = Client::builder(TokioExecutor::new()).build_http();
     let mut backoff = NEXT_BACKOFF_MIN;
     loop {
-        let Some(event) = next(&client, runtime_api, extension_id).await else {
+        let Some(event) = next(runtime_api, extension_id).await else {
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(NEXT_BACKOFF_MAX);
             continue;
@@ -43,12 +40,26 @@ pub async fn run(runtime_api: &str, extension_id: &str, gate: Gate) {
     }
 }
 
-async fn next(client: &Client<HttpConnector, Empty<Bytes>>, api: &str, id: &str) -> Option<NextEvent> {
-    let request = Request::get(format!("http://{api}/2020-01-01/extension/event/next"))
+/// Each call has its own connection: after whatever ended the crate's loop, an old one is not to be trusted.
+async fn next(api: &str, id: &str) -> Option<NextEvent> {
+    let request = Request::get("/2020-01-01/extension/event/next")
+        .header(header::HOST, api)
         .header("Lambda-Extension-Identifier", id)
-        .body(Empty::new())
+        .body(Full::<Bytes>::default())
         .ok()?;
-    let response = client.request(request).await.ok()?;
-    let body = response.into_body().collect().await.ok()?.to_bytes();
-    serde_json::from_slice(&body).ok()
+    let (mut sender, connection) = connect(api).await.ok()?;
+    let exchange = async {
+        let response = sender.send_request(request).await.ok()?;
+        let body = response.into_body().collect().await.ok()?.to_bytes();
+        serde_json::from_slice(&body).ok()
+    };
+    // Ends with the exchange at the latest, whose answer may come with the connection's last bytes.
+    let driven = async {
+        drop(connection.await);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        event = exchange => event,
+        () = driven => None,
+    }
 }

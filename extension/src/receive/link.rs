@@ -2,12 +2,15 @@
 
 use std::io::ErrorKind;
 
+use bytes::BytesMut;
 use lambda_flush_proto::{ExtensionLink, Received, WireError};
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
+use tokio::net::unix::WriteHalf;
 use tokio::sync::mpsc;
 
 use crate::core::{LinkId, Reply};
-use crate::limits::{LINK_READ_BYTES, REPLY_BYTES_MAX};
+use crate::limits::{LINK_FRAME_BYTES_USUAL, LINK_READ_BYTES, REPLY_BYTES_MAX};
 
 /// From a link to the driver.
 #[derive(Debug)]
@@ -27,41 +30,43 @@ pub enum LinkInput {
     },
 }
 
-struct Connection {
-    stream: UnixStream,
+struct Connection<'a> {
+    writer: WriteHalf<'a>,
     link: ExtensionLink,
     replies: Vec<u8>,
 }
 
 /// Runs a link to its end. The driver hangs up by dropping the sender of replies.
-pub async fn run(id: LinkId, stream: UnixStream, input: mpsc::Sender<LinkInput>) {
+pub async fn run(id: LinkId, mut stream: UnixStream, input: mpsc::Sender<LinkInput>) {
     // Unbounded, but the core gives one answer for a frame at the most and credit bounds the frames.
     let (reply, mut replies) = mpsc::unbounded_channel();
     if input.send(LinkInput::Opened(id, reply)).await.is_err() {
         return;
     }
-    let mut connection = Connection { stream, link: ExtensionLink::default(), replies: Vec::new() };
-    let mut buffer = vec![0; LINK_READ_BYTES];
+    let (mut reader, writer) = stream.split();
+    let mut connection = Connection { writer, link: ExtensionLink::default(), replies: Vec::new() };
     let fault = loop {
+        let Connection { writer, link, replies: waiting } = &mut connection;
         tokio::select! {
-            read = connection.read(&mut buffer) => match read {
-                Ok(0) => break None,
-                Ok(read) => {
-                    let (messages, fault) = connection.messages(buffer.get(..read).unwrap_or_default());
+            read = reader.read_buf(with_room(link.inbound())) => match read {
+                Ok(0) | Err(_) => break None,
+                Ok(_) => {
+                    let (messages, fault) = messages(link);
                     if input.send(LinkInput::Received(id, messages)).await.is_err() {
                         return;
                     }
                     if fault.is_some() {
                         break fault;
                     }
+                    // The core takes the items out first: then the next read finds the same memory, free and cached.
+                    tokio::task::yield_now().await;
                 }
-                Err(_) => break None,
             },
             reply = replies.recv() => match reply {
                 Some(reply) => connection.queue(reply),
                 None => return,
             },
-            () = connection.writable() => {}
+            () = writable(writer, waiting) => {}
         }
         if connection.write().is_err() || connection.replies.len() > REPLY_BYTES_MAX {
             break None;
@@ -73,29 +78,29 @@ pub async fn run(id: LinkId, stream: UnixStream, input: mpsc::Sender<LinkInput>)
     let _ended = input.send(closed).await;
 }
 
-impl Connection {
-    async fn read(&self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            self.stream.readable().await?;
-            match self.stream.try_read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-        }
+/// Room for one read. It is that of the read before if nobody holds frames of it any more.
+fn with_room(inbound: &mut BytesMut) -> &mut BytesMut {
+    // What is left of the memory is used up first, as long as that makes few reads of many.
+    if inbound.capacity() - inbound.len() < LINK_READ_BYTES / 2 {
+        inbound.reserve(LINK_READ_BYTES);
     }
+    inbound
+}
 
-    fn messages(&mut self, bytes: &[u8]) -> (Vec<Received>, Option<WireError>) {
-        self.link.receive(bytes);
-        let mut messages = Vec::new();
-        loop {
-            match self.link.poll() {
-                Ok(Some(message)) => messages.push(message),
-                Ok(None) => return (messages, None),
-                Err(fault) => return (messages, Some(fault)),
-            }
-        }
+fn messages(link: &mut ExtensionLink) -> (Vec<Received>, Option<WireError>) {
+    let mut messages = Vec::with_capacity(1 + link.inbound().len() / LINK_FRAME_BYTES_USUAL);
+    let fault = link.poll_all(&mut messages).err();
+    (messages, fault)
+}
+
+/// Ready only when there is something to write.
+async fn writable(writer: &WriteHalf<'_>, replies: &[u8]) {
+    if replies.is_empty() || writer.writable().await.is_err() {
+        std::future::pending::<()>().await;
     }
+}
 
+impl Connection<'_> {
     fn queue(&mut self, reply: Reply) {
         let frame = match reply {
             Reply::Welcome { credit_bytes } => self.link.welcome(credit_bytes),
@@ -105,16 +110,9 @@ impl Connection {
         self.replies.extend_from_slice(&frame);
     }
 
-    /// Ready only when there is something to write.
-    async fn writable(&self) {
-        if self.replies.is_empty() || self.stream.writable().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     fn write(&mut self) -> std::io::Result<()> {
         while !self.replies.is_empty() {
-            match self.stream.try_write(&self.replies) {
+            match self.writer.try_write(&self.replies) {
                 Ok(written) => drop(self.replies.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -128,7 +126,7 @@ impl Connection {
         if let Some(WireError::Version { .. }) = fault {
             let refusal = self.link.refusal();
             // A library that does not read it finds the link closed and degrades all the same.
-            let _unread = self.stream.try_write(&refusal);
+            let _unread = self.writer.try_write(&refusal);
         }
     }
 }

@@ -47,6 +47,7 @@ impl Doors {
         let ids = self.waiting.remove(&request).expect("one answer for each request");
         match admission {
             Admission::Accepted => self.accepted.extend(ids),
+            Admission::TooLarge => self.refused.extend(ids),
             Admission::Refused { retry_after } => {
                 assert!(retry_after >= Duration::from_secs(1), "refused for {retry_after:?} only");
                 self.retry_after = Some(retry_after);

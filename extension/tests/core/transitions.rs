@@ -37,6 +37,7 @@ const STATES: [(&str, Act); 15] = [
     ("Invoking, by a platform that has been right", |d| {
         stock(d);
         platform(d, started());
+        d.run(100);
         platform(d, done("success"));
         d.run(1_000);
         raw_invoke(d);
@@ -190,6 +191,7 @@ fn name(action: &Action) -> String {
     let name: String = text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
     match action {
         Action::Answer(_, Admission::Accepted) => "Accepted".to_owned(),
+        Action::Answer(_, Admission::TooLarge) => "TooLarge".to_owned(),
         Action::Answer(_, Admission::Refused { .. }) => "Refused".to_owned(),
         Action::Reply(_, reply) => {
             let reply = format!("{reply:?}");

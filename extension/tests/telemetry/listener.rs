@@ -76,7 +76,12 @@ async fn one_bad_record_costs_none_of_its_neighbours() {
     assert_eq!(post(rig.address, batch.as_bytes()).await, OK);
     assert_eq!(rig.next().await, started("a"));
     let status = "timeout".to_owned();
-    let ended = Platform::InvocationDone { request_id: RequestId("a".to_owned()), status, error_type: None, took: None };
+    let ended = Platform::InvocationDone {
+        request_id: RequestId("a".to_owned()),
+        status,
+        error_type: None,
+        took: None,
+    };
     assert_eq!(rig.next().await, ended);
     assert_eq!((rig.sink.malformed(), rig.sink.dropped()), (2, 0));
 }
@@ -156,4 +161,28 @@ async fn a_batch_larger_than_the_queue_arrives_and_a_full_queue_blocks_nobody() 
     // Nobody takes anything out any more.
     assert_eq!(post(small.address, body.as_bytes()).await, OK);
     assert_eq!(small.sink.dropped(), 199);
+}
+
+#[tokio::test]
+async fn what_is_no_delivery_is_not_confirmed() {
+    let mut rig = rig(8);
+    for (line, kind, status) in [
+        ("POST /v1/traces", "application/x-protobuf", "404 Not Found"),
+        ("POST /v1/logs", "application/json", "404 Not Found"),
+        ("GET /", "application/json", "405 Method Not Allowed"),
+        ("POST /", "application/x-protobuf", "415 Unsupported Media Type"),
+        ("POST /", "Application/JSON; charset=utf-8", "200 OK"),
+    ] {
+        let mut stream = TcpStream::connect(rig.address).await.unwrap();
+        let body = format!("[{}]", start("a"));
+        let head =
+            format!("{line} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {}", body.len());
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{line} {kind}: {answer}");
+    }
+    assert_eq!(rig.next().await, started("a"));
+    assert_eq!(rig.sink.malformed(), 0);
+    assert!(rig.events.try_recv().is_err(), "only the delivery counts");
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
-use lambda_flush_proto::otlp::classify::{self, Answer, shortened};
+use lambda_flush_proto::otlp::classify::{self, Answer, Hide, shortened};
+use lambda_flush_proto::otlp::secrets::Secrets;
 use opentelemetry_http::{HttpClient, HttpError};
 use ureq::config::Config;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -108,7 +109,13 @@ impl Client {
         let time = letter.until.saturating_duration_since(Instant::now());
         let result = self.send(&agent, request, &letter);
         let outcome = match &result {
-            Ok(response) => classify(response.status(), response.headers(), response.body(), since_epoch()),
+            Ok(response) => {
+                let hide = |text: &str| {
+                    let sent = letter.headers.values().filter_map(|value| value.to_str().ok());
+                    Secrets::of(sent).hidden(text)
+                };
+                classify(response.status(), response.headers(), response.body(), since_epoch(), &hide)
+            }
             Err(error) => Outcome::Retry { after: None, message: describe(error.as_ref(), time) },
         };
         self.lock().outcome = Some(outcome);
@@ -215,10 +222,10 @@ impl Resolver for Names {
 }
 
 /// What the answer means for what is held.
-fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Duration) -> Outcome {
+fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Duration, hide: Hide<'_>) -> Outcome {
     let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let said = |message| format!("the backend answers {message}");
-    match classify::http(status.as_u16(), retry_after, body, now) {
+    match classify::http(status.as_u16(), retry_after, body, now, hide) {
         Answer::Accepted { rejected, message } => Outcome::Exported { rejected, message },
         Answer::Retry { after, message, .. } => {
             Outcome::Retry { after: after.map(|after| after.min(RETRY_AFTER_MAX)), message: said(message) }
@@ -257,7 +264,7 @@ mod tests {
     fn classified(code: u16, retry_after: Option<u64>) -> Outcome {
         let headers = retry_after.map(|seconds| (RETRY_AFTER, seconds.into()));
         let status = StatusCode::from_u16(code).unwrap();
-        classify(status, &headers.into_iter().collect(), b"", Duration::ZERO)
+        classify(status, &headers.into_iter().collect(), b"", Duration::ZERO, &str::to_owned)
     }
 
     #[test]

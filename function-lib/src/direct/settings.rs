@@ -9,17 +9,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use lambda_flush_proto::Signal;
 use lambda_flush_proto::dns;
 use lambda_flush_proto::otlp::headers::{self, Header};
+use lambda_flush_proto::otlp::origin::{Origin, UrlFault};
 
 use crate::config::Source;
 
 const BASE: [&str; 2] = ["LAMBDA_FLUSH_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-const CERTIFICATE: [&str; 2] = ["LAMBDA_FLUSH_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
 const PROTOCOL: [&str; 2] = ["LAMBDA_FLUSH_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-const TIMEOUT: [&str; 2] = ["LAMBDA_FLUSH_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
 
-/// Where the extension's receivers would be. In Lambda these are no backend: the function's SDKs and the
-/// extension read the same environment.
-const RECEIVER_PORTS: [u16; 2] = [4317, 4318];
+/// Where the extension's receivers would be, and who says so. In Lambda these are no backend: the function's SDKs and
+/// the extension read the same environment.
+const RECEIVERS: [(&str, &str); 3] = [
+    ("LAMBDA_FLUSH_OTLP_HTTP_ADDR", "127.0.0.1:4318"),
+    ("LAMBDA_FLUSH_OTLP_GRPC_ADDR", "127.0.0.1:4317"),
+    ("LAMBDA_FLUSH_TELEMETRY_ADDR", "0.0.0.0:4319"),
+];
 
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
 const TIMEOUT_MS_MAX: u64 = 600_000;
@@ -78,6 +81,8 @@ impl fmt::Debug for Settings {
 
 /// The signals in the order of what is kept for each.
 pub(crate) const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
+/// The same, as the standard variables name them.
+const UPPER: [&str; 3] = ["TRACES", "METRICS", "LOGS"];
 
 /// The place of a signal in [`SIGNALS`]. Whatever has none is taken for a trace.
 pub(crate) fn index(signal: Signal) -> usize {
@@ -99,10 +104,10 @@ pub(crate) fn read(source: &dyn Source) -> (Option<Settings>, Vec<String>) {
     }
     let settings = Settings {
         endpoints,
-        headers: ["TRACES", "METRICS", "LOGS"].map(|signal| reader.headers(signal)),
+        headers: UPPER.map(|signal| reader.headers(signal)),
         certificates: reader.certificates(),
         name_server: reader.name_server(),
-        timeout: reader.millis(&TIMEOUT, TIMEOUT_MS_DEFAULT, 1..=TIMEOUT_MS_MAX),
+        timeout: reader.timeout(),
         billed_max: reader.millis(&["LAMBDA_FLUSH_MAX_BILLED_MS"], BILLED_MS_DEFAULT, 0..=BILLED_MS_MAX),
         held_bytes_max: reader.held_bytes_max(),
     };
@@ -134,7 +139,14 @@ impl Reader<'_> {
         let base = self.text(own).map(|text| (own, text)).or_else(|| {
             self.text(standard).map(|text| (standard, text)).filter(|(_, text)| !self.is_receiver(text))
         });
-        let base = base.and_then(|(name, text)| Some((name, self.backend(name, &text)?)));
+        let base = base.and_then(|(name, text)| {
+            let uri = self.backend(name, &text)?;
+            if uri.query().is_some() {
+                self.fault(name, "has a query, which a base URL has not");
+                return None;
+            }
+            Some(uri)
+        });
         [("TRACES", "traces"), ("METRICS", "metrics"), ("LOGS", "logs")].map(|(upper, lower)| {
             // Our own variable outranks the standard ones, also that of a signal.
             let name = format!("OTEL_EXPORTER_OTLP_{upper}_ENDPOINT");
@@ -142,7 +154,7 @@ impl Reader<'_> {
             match text {
                 Some(text) => self.backend(&name, &text),
                 None => {
-                    let (_, base) = base.as_ref()?;
+                    let base = base.as_ref()?;
                     format!("{}/v1/{lower}", base.to_string().trim_end_matches('/')).parse().ok()
                 }
             }
@@ -150,11 +162,10 @@ impl Reader<'_> {
     }
 
     fn backend(&mut self, name: &str, text: &str) -> Option<Uri> {
-        let uri = text.parse::<Uri>().ok().filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
-        let problem = match &uri {
-            Some(_) if self.is_receiver(text) => "is the extension's own receiver, not a backend",
-            Some(uri) if uri.query().is_some() => "has a query, which an OTLP endpoint has not",
-            Some(uri) if matches!(uri.scheme_str(), Some("http" | "https")) => return Some(uri.clone()),
+        let problem = match (Origin::parse(text), text.parse::<Uri>()) {
+            (Err(UrlFault::Port), _) => "has no port from 1 to 65535 after its host",
+            (Ok(_), Ok(_)) if self.is_receiver(text) => "is the extension's own receiver, not a backend",
+            (Ok(_), Ok(uri)) => return Some(uri),
             _ => "is not an absolute http:// or https:// URL",
         };
         self.fault(name, problem);
@@ -162,14 +173,53 @@ impl Reader<'_> {
     }
 
     fn is_receiver(&self, text: &str) -> bool {
-        let Ok(uri) = text.parse::<Uri>() else { return false };
-        let local = matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]" | "0.0.0.0"));
-        self.in_lambda && local && uri.port_u16().is_some_and(|port| RECEIVER_PORTS.contains(&port))
+        let Ok(origin) = Origin::parse(text) else { return false };
+        let listens = |(name, default): &(&str, &str)| {
+            let told = self.text(name);
+            if told.as_deref() == Some("off") {
+                return None;
+            }
+            told.and_then(|told| told.parse().ok()).or_else(|| default.parse::<SocketAddr>().ok())
+        };
+        self.in_lambda && RECEIVERS.iter().filter_map(listens).any(|listen| origin.reaches(listen))
+    }
+
+    /// Whether the standard options, of a signal or of all (`None`), are meant for our endpoint too: beside
+    /// `LAMBDA_FLUSH_OTLP_ENDPOINT` they may be another backend's, which must not be sent its credentials.
+    fn meant(&self, signal: Option<&str>) -> bool {
+        let [own, standard] = BASE;
+        let Some(ours) = self.text(own) else { return true };
+        let ours = Origin::parse(&ours);
+        let same = |text: String| self.is_receiver(&text) || Origin::parse(&text) == ours;
+        let endpoint = |signal: &str| self.text(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"));
+        let common = || self.text(standard).is_none_or(same);
+        match signal {
+            Some(signal) => endpoint(signal).map_or_else(common, same),
+            None => common() && UPPER.iter().all(|signal| endpoint(signal).is_none_or(same)),
+        }
+    }
+
+    /// The names of an option, the one that counts most first.
+    fn names(&self, signal: Option<&str>, option: &str) -> Vec<String> {
+        let mut names = vec![format!("LAMBDA_FLUSH_OTLP_{option}")];
+        if let Some(signal) = signal.filter(|signal| self.meant(Some(signal))) {
+            names.push(format!("OTEL_EXPORTER_OTLP_{signal}_{option}"));
+        }
+        if self.meant(None) {
+            names.push(format!("OTEL_EXPORTER_OTLP_{option}"));
+        }
+        names
+    }
+
+    fn timeout(&mut self) -> Duration {
+        let names = self.names(None, "TIMEOUT");
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.millis(&names, TIMEOUT_MS_DEFAULT, 1..=TIMEOUT_MS_MAX)
     }
 
     fn headers(&mut self, signal: &str) -> HeaderMap {
-        let of_signal = format!("OTEL_EXPORTER_OTLP_{signal}_HEADERS");
-        let names = ["LAMBDA_FLUSH_OTLP_HEADERS", of_signal.as_str(), "OTEL_EXPORTER_OTLP_HEADERS"];
+        let names = self.names(Some(signal), "HEADERS");
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let Some((name, text)) = self.first(&names) else { return HeaderMap::new() };
         let (listed, problems) = headers::list(&text);
         for problem in problems {
@@ -183,7 +233,9 @@ impl Reader<'_> {
     }
 
     fn certificates(&mut self) -> Option<Vec<u8>> {
-        let (name, path) = self.first(&CERTIFICATE)?;
+        let names = self.names(None, "CERTIFICATE");
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (name, path) = self.first(&names)?;
         match read_file(&path) {
             Ok(pem) if super::client::certificates(&pem).is_some() => Some(pem),
             Ok(_) => {
@@ -253,109 +305,5 @@ fn header(header: &Header) -> Option<(HeaderName, HeaderValue)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-
-    fn settings(pairs: &[(&str, &str)]) -> (Option<Settings>, Vec<String>) {
-        let source: BTreeMap<String, String> =
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        read(&source)
-    }
-
-    fn endpoints(pairs: &[(&str, &str)]) -> [String; 3] {
-        let settings = settings(pairs).0;
-        SIGNALS.map(|signal| {
-            settings
-                .as_ref()
-                .and_then(|settings| settings.endpoint(signal))
-                .map_or_else(String::new, Uri::to_string)
-        })
-    }
-
-    #[test]
-    fn our_own_endpoint_comes_first_then_a_signals_then_the_common_one() {
-        let standard = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://standard.example/otlp/");
-        let logs = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs.example/as-is");
-        let own = ("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://own.example:4318");
-        let base = "https://standard.example/otlp/v1";
-        assert_eq!(
-            endpoints(&[standard, logs]),
-            [format!("{base}/traces"), format!("{base}/metrics"), "http://logs.example/as-is".to_owned()]
-        );
-        let base = "http://own.example:4318/v1";
-        assert_eq!(
-            endpoints(&[standard, logs, own]),
-            ["traces", "metrics", "logs"].map(|name| format!("{base}/{name}"))
-        );
-        assert_eq!(
-            endpoints(&[logs]),
-            [String::new(), String::new(), "http://logs.example/as-is".to_owned()]
-        );
-        assert!(settings(&[]).0.is_none() && settings(&[]).1.is_empty());
-    }
-
-    #[test]
-    fn the_extensions_receiver_is_a_backend_outside_lambda_only() {
-        let receiver = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
-        let lambda = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
-        assert_eq!(endpoints(&[receiver])[0], "http://localhost:4318/v1/traces");
-        let (none, faults) = settings(&[receiver, lambda]);
-        assert!(none.is_none() && faults.is_empty());
-        let own = ("LAMBDA_FLUSH_OTLP_ENDPOINT", "http://127.0.0.1:4317");
-        let (none, faults) = settings(&[own, lambda]);
-        assert!(none.is_none() && faults.len() == 1, "{faults:?}");
-    }
-
-    #[test]
-    fn all_faults_are_told_at_once_and_no_secret_is() {
-        let (settings, faults) = settings(&[
-            ("LAMBDA_FLUSH_OTLP_ENDPOINT", "https://backend.example"),
-            ("LAMBDA_FLUSH_OTLP_HEADERS", "authorization=Bearer%20s3cret,s3cret"),
-            ("LAMBDA_FLUSH_OTLP_PROTOCOL", "grpc"),
-            ("LAMBDA_FLUSH_OTLP_TIMEOUT", "soon"),
-            ("LAMBDA_FLUSH_OTLP_CERTIFICATE", "/nonexistent"),
-            ("LAMBDA_FLUSH_NAME_SERVER", "here"),
-            ("LAMBDA_FLUSH_BUFFER_BYTES_MAX", "plenty"),
-            ("LAMBDA_FLUSH_MAX_BILLED_MS", "-1"),
-        ]);
-        let settings = settings.unwrap();
-        assert_eq!(faults.len(), 7, "{faults:#?}");
-        assert_eq!(settings.headers(Signal::Logs).get("authorization").unwrap(), "Bearer s3cret");
-        assert!(!format!("{faults:?}{settings:?}").contains("s3cret"));
-        assert_eq!(
-            (settings.billed_max, settings.timeout),
-            (Duration::from_millis(100), Duration::from_secs(10))
-        );
-        assert_eq!(settings.destination(), "https://backend.example");
-    }
-
-    #[test]
-    fn a_password_in_a_url_is_shown_to_nobody() {
-        let own = ("LAMBDA_FLUSH_OTLP_ENDPOINT", "https://user:hunter2@backend.example:8443/base");
-        let settings = settings(&[own]).0.unwrap();
-        let shown = format!("{settings:?} {}", settings.destination());
-        assert!(!shown.contains("hunter2") && !shown.contains("user"), "{shown}");
-        assert!(shown.contains("https://backend.example:8443/base/v1/traces"), "{shown}");
-        assert!(settings.endpoint(Signal::Traces).unwrap().to_string().contains("hunter2"), "it is used");
-    }
-
-    #[test]
-    fn a_url_that_is_none_is_a_fault() {
-        for text in
-            ["backend.example:4318", "ftp://backend.example", "http://", "nonsense", "http://a.example/?b"]
-        {
-            let (none, faults) = settings(&[("OTEL_EXPORTER_OTLP_ENDPOINT", text)]);
-            assert!(none.is_none() && faults.len() == 1, "{text}: {faults:?}");
-        }
-    }
-
-    #[test]
-    fn memory_bounds_what_is_held() {
-        let held = |memory_mb| {
-            let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a.example");
-            settings(&[endpoint, ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory_mb)]).0.unwrap().held_bytes_max
-        };
-        assert_eq!([held("128"), held("10240")], [8 << 20, 16 << 20]);
-    }
-}
+#[path = "settings_tests.rs"]
+mod tests;

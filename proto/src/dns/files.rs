@@ -43,8 +43,8 @@ impl ResolvConf {
             match words.next() {
                 Some("nameserver") => conf.servers.extend(words.next().and_then(server)),
                 // The last of either wins.
-                Some("search") => conf.search = words.take(SEARCH_MAX).map(domain).collect(),
-                Some("domain") => conf.search = words.take(1).map(domain).collect(),
+                Some("search") => conf.search = words.take(SEARCH_MAX).filter_map(domain).collect(),
+                Some("domain") => conf.search = words.take(1).filter_map(domain).collect(),
                 Some("options") => {
                     for text in words.filter_map(|word| word.strip_prefix("ndots:")) {
                         conf.ndots = text.parse().map_or(conf.ndots, |ndots: usize| ndots.min(NDOTS_MAX));
@@ -87,8 +87,10 @@ fn server(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(text.parse().ok()?, PORT))
 }
 
-fn domain(text: &str) -> String {
-    text.trim_matches('.').to_ascii_lowercase()
+/// Not the root's, `.`: a name in it is the name itself.
+fn domain(text: &str) -> Option<String> {
+    let domain = text.trim_matches('.').to_ascii_lowercase();
+    (!domain.is_empty()).then_some(domain)
 }
 
 #[cfg(test)]
@@ -126,5 +128,9 @@ mod tests {
         );
         assert_eq!(conf.names("absolute."), ["absolute"]);
         assert_eq!(ResolvConf::parse("").names("one.dot"), ["one.dot"]);
+        for root in ["search .", "search . ..", "domain ."] {
+            assert_eq!(ResolvConf::parse(root).names("one"), ["one"], "{root}");
+        }
+        assert_eq!(ResolvConf::parse("search . a.example").names("one"), ["one.a.example", "one"]);
     }
 }

@@ -41,17 +41,23 @@ pub enum Answer {
     },
 }
 
+/// Takes the sender's credentials out of a backend's words, which are whole yet.
+pub type Hide<'a> = &'a (dyn Fn(&str) -> String + Sync);
+
 /// Of an HTTP answer. `now` is the time since the Unix epoch, for a `Retry-After` that is a date.
 #[must_use]
-pub fn http(status: u16, retry_after: Option<&str>, body: &[u8], now: Duration) -> Answer {
+pub fn http(status: u16, retry_after: Option<&str>, body: &[u8], now: Duration, hide: Hide<'_>) -> Answer {
     if (200..300).contains(&status) {
-        return accepted(body);
+        return accepted(body, hide);
     }
-    let message = described(&format!("HTTP {status}"), &words(body));
+    let message = described(&format!("HTTP {status}"), &words(body, hide));
     match status {
-        429 | 502 | 503 | 504 => {
-            Answer::Retry { after: retry_after.and_then(|text| delay(text, now)), maybe_sent: false, message }
-        }
+        429 | 502 | 503 | 504 => Answer::Retry {
+            after: retry_after.and_then(|text| delay(text, now)),
+            // A gateway says so too when the backend behind it took the request and its answer was late or broken.
+            maybe_sent: matches!(status, 502 | 504),
+            message,
+        },
         400 => Answer::Rejected { message },
         _ => Answer::Refused { message },
     }
@@ -60,17 +66,18 @@ pub fn http(status: u16, retry_after: Option<&str>, body: &[u8], now: Duration) 
 /// Of a gRPC answer: `grpc-status`, `grpc-message` (percent-decoded), the decoded `grpc-status-details-bin`, and the
 /// response message, which only a success has.
 #[must_use]
-pub fn grpc(code: u32, message: &str, details: &[u8], response: &[u8]) -> Answer {
+pub fn grpc(code: u32, message: &str, details: &[u8], response: &[u8], hide: Hide<'_>) -> Answer {
     if code == 0 {
-        return accepted(response);
+        return accepted(response, hide);
     }
     let name = usize::try_from(code).ok().and_then(|code| GRPC_CODES.get(code)).copied().unwrap_or("UNKNOWN");
-    let message = described(&format!("gRPC status {code} {name}"), &shortened(message.trim()));
+    let message = described(&format!("gRPC status {code} {name}"), &told(message, hide));
     let after = retry_info(details);
     match code {
         // CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, DATA_LOSS: some of the work may be done.
         1 | 4 | 10 | 11 | 15 => Answer::Retry { after, maybe_sent: true, message },
-        14 => Answer::Retry { after, maybe_sent: false, message },
+        // A gateway says so too when the backend behind it went away; who asks to come back has not taken it.
+        14 => Answer::Retry { after, maybe_sent: after.is_none(), message },
         // RESOURCE_EXHAUSTED: "only if the server signals that the recovery […] is possible", by RetryInfo.
         8 if after.is_some() => Answer::Retry { after, maybe_sent: false, message },
         3 => Answer::Rejected { message },
@@ -101,12 +108,12 @@ const GRPC_CODES: [&str; 17] = [
 
 /// "If the request is only partially accepted […] the server MUST respond with HTTP 200"; the client "MUST NOT
 /// retry". A body that can't be read does not turn a success into a failure.
-fn accepted(body: &[u8]) -> Answer {
+fn accepted(body: &[u8], hide: Hide<'_>) -> Answer {
     let partial = ExportResponse::decode(body).ok().and_then(|response| response.partial_success);
     let PartialSuccess { rejected, error_message } = partial.unwrap_or_default();
     Answer::Accepted {
         rejected: u64::try_from(rejected).unwrap_or_default(),
-        message: shortened(&error_message),
+        message: told(&error_message, hide),
     }
 }
 
@@ -130,12 +137,17 @@ fn retry_info(details: &[u8]) -> Option<Duration> {
 }
 
 /// The backend's words in an error's body: those of a `google.rpc.Status`, or the text itself.
-fn words(body: &[u8]) -> String {
+fn words(body: &[u8], hide: Hide<'_>) -> String {
     let text = match RpcStatus::decode(body) {
         Ok(status) if !status.message.is_empty() => status.message,
         _ => String::from_utf8_lossy(body).into_owned(),
     };
-    shortened(text.trim())
+    told(&text, hide)
+}
+
+fn told(text: &str, hide: Hide<'_>) -> String {
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { shortened(&hide(text)) }
 }
 
 fn described(status: &str, words: &str) -> String {

@@ -49,6 +49,10 @@ fn entry(text: &str) -> Result<Header, &'static str> {
     if name.is_empty() || !name.bytes().all(is_token) {
         return Err("the key is not a header name");
     }
+    // A credential alone, whose base64 ends in `=`: its name would be shown.
+    if value.trim().trim_matches('=').is_empty() {
+        return Err("there is no value; expected key=value");
+    }
     let value = String::from_utf8(percent_decoded(value.trim())).map_err(|_| "the value is not UTF-8")?;
     if value.bytes().any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
         return Err("the value has characters no header may have");
@@ -110,6 +114,15 @@ mod tests {
     fn what_no_header_may_have_is_a_fault() {
         let (headers, faults) = list("a=%0d%0aevil: 1,b=%ff,=c,d=%7f,e=%00");
         assert_eq!((headers.len(), faults.len()), (0, 5), "{faults:?}");
+    }
+
+    #[test]
+    fn a_credential_without_a_name_is_not_taken_for_one() {
+        for text in ["czNjcmV0LWtleQ==", "czNjcmV0LWtleXM=", "czNjcmV0LWtleQ = "] {
+            let (headers, faults) = list(&format!("a=b,{text}"));
+            assert_eq!(shown(&headers), ["a:b"]);
+            assert_eq!(faults, ["entry 2: there is no value; expected key=value"]);
+        }
     }
 
     #[test]

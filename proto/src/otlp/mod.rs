@@ -3,5 +3,7 @@
 pub mod classify;
 pub mod headers;
 pub mod messages;
+pub mod origin;
 pub mod schema;
+pub mod secrets;
 pub mod walk;

@@ -33,6 +33,8 @@ pub enum Fault {
     Key,
     /// A string that is not UTF-8.
     Utf8,
+    /// An id of a wrong length.
+    Id,
     /// Packed numbers do not fill their field.
     Packed,
     /// A group without its end, or an end without its group.
@@ -50,6 +52,7 @@ impl fmt::Display for Malformed {
             Fault::Varint => "a varint is too long",
             Fault::Key => "a field's key is not one of the message",
             Fault::Utf8 => "a string is not UTF-8",
+            Fault::Id => "an id has a wrong length; a trace id has 16 bytes, a span id 8",
             Fault::Packed => "packed numbers do not fill their field",
             Fault::Group => "a group has no end or no beginning",
             Fault::Depth => "it is nested too deep",
@@ -65,7 +68,7 @@ impl std::error::Error for Malformed {}
 /// nothing).
 ///
 /// # Errors
-/// A decoder would refuse it.
+/// A decoder would refuse it: prost's, or the Collector's, which knows how long ids are.
 pub fn count(signal: Signal, request: &[u8]) -> Result<u64, Malformed> {
     let Some(root) = schema::request(signal) else {
         return Err(Malformed { at_byte: 0, message: "no message", fault: Fault::Signal });
@@ -111,6 +114,12 @@ fn message(of: &'static Message, mut rest: &[u8], depth: u32) -> Result<u64, Sto
                     return Err(stop(of, rest, Fault::Key));
                 };
                 let Some(depth) = depth.checked_sub(1) else { return Err(stop(of, rest, Fault::Depth)) };
+                if std::ptr::eq(inner_of, &raw const schema::KEY_VALUE)
+                    && depth > 0
+                    && is_text_attribute(inner)
+                {
+                    continue; // It counts nothing.
+                }
                 let found = message(inner_of, inner, depth)?;
                 if of.items == Items::Oneof && is_member(of, field) {
                     // Another member of the `oneof` takes the place of the one before.
@@ -148,6 +157,11 @@ fn scalar(opcode: Opcode, rest: &mut &[u8]) -> Result<(), Fault> {
         Opcode::String => match is_utf8(length_delimited(rest)?) {
             true => Ok(()),
             false => Err(Fault::Utf8),
+        },
+        Opcode::Id(bytes) => match length_delimited(rest)?.len() {
+            0 => Ok(()),
+            length if length == usize::from(bytes) => Ok(()),
+            _ => Err(Fault::Id),
         },
         Opcode::PackedVarints => {
             let mut inner = length_delimited(rest)?;
@@ -229,17 +243,40 @@ fn length_delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Fault> {
     Ok(inner)
 }
 
-/// Names and values are short and mostly ASCII: eight bytes at a time, without the call.
+/// Whether this is a `KeyValue` of a short key and a short text, all ASCII, as most attributes are and most of a request
+/// is: that is seen without going into the messages.
+#[inline(always)]
+fn is_text_attribute(key_value: &[u8]) -> bool {
+    const KEY: u8 = 1 << 3 | 2;
+    const VALUE: u8 = 2 << 3 | 2;
+    const STRING_VALUE: u8 = 1 << 3 | 2;
+    let [KEY, key_bytes, after @ ..] = key_value else { return false };
+    let Some([VALUE, value_bytes, value @ ..]) = after.get(usize::from(*key_bytes)..) else { return false };
+    let [STRING_VALUE, text_bytes, text @ ..] = value else { return false };
+    usize::from(*value_bytes) == value.len()
+        && usize::from(*text_bytes) == text.len()
+        // The lengths as well: a larger one has a second byte.
+        && is_ascii(key_value)
+}
+
+/// Names and values are mostly ASCII.
 #[inline(always)]
 fn is_utf8(text: &[u8]) -> bool {
+    is_ascii(text) || std::str::from_utf8(text).is_ok()
+}
+
+/// They are short, too: eight bytes at a time, the last eight once more, without a call.
+#[inline(always)]
+fn is_ascii(text: &[u8]) -> bool {
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, tail) = text.as_chunks::<8>();
-    let mut high = 0;
+    let mut bits = match (text.last_chunk::<8>(), text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (Some(last), ..) => u64::from_le_bytes(*last),
+        (None, Some(first), Some(last)) => u64::from(u32::from_le_bytes(*first) | u32::from_le_bytes(*last)),
+        _ => text.iter().fold(0, |bits, byte| bits | u64::from(*byte)),
+    };
+    let (words, _) = text.as_chunks::<8>();
     for word in words {
-        high |= u64::from_le_bytes(*word) & HIGH;
+        bits |= u64::from_le_bytes(*word);
     }
-    for byte in tail {
-        high |= u64::from(*byte & 0x80);
-    }
-    high == 0 || std::str::from_utf8(text).is_ok()
+    bits & HIGH == 0
 }

@@ -13,6 +13,8 @@ const ZIP_BYTES_MAX: f64 = 1.8e6;
 /// Columns of a row's bar; its limit is at three quarters.
 const BAR_COLUMNS: f64 = 32.0;
 const LIMIT_COLUMN: f64 = 24.0;
+/// With the mark of a bar that is full.
+const BAR_CELLS: usize = 33;
 
 /// One row.
 pub(crate) struct Figure {
@@ -139,13 +141,16 @@ impl Figures {
 }
 
 fn bar(row: &Figure) -> String {
+    if row.is_told_only() {
+        return " ".repeat(BAR_CELLS);
+    }
     let share = (row.judged() / row.limit * LIMIT_COLUMN).clamp(0.0, BAR_COLUMNS);
     let cell = |column: f64| match (column < share, (column - LIMIT_COLUMN).abs() < 0.5) {
         (_, true) => '|',
         (true, false) => '█',
         (false, false) => ' ',
     };
-    (0_u8..33).map(|column| cell(f64::from(column))).collect()
+    (0_u8..).take(BAR_CELLS).map(|column| cell(f64::from(column))).collect()
 }
 
 #[cfg(test)]
@@ -170,6 +175,21 @@ mod tests {
         assert!(figure(1.7, None, true).is_over(10));
         assert!(figure(1.6, None, false).is_over(10));
         assert!(figure(f64::NAN, None, true).is_over(10));
+    }
+
+    #[test]
+    fn what_has_no_limit_is_told_and_never_over() {
+        let told = Figure { limit: f64::MAX, ..figure(9.0, Some(2.0), true) };
+        let figures = Figures { rows: vec![told], skipped: Vec::new() };
+        let table = figures.table();
+        assert!(
+            !table.contains('█')
+                && table.contains("4.50x, no limit")
+                && table.contains("told only")
+                && !table.contains("OVER")
+        );
+        assert_eq!(figures.json().pointer("/figures/0/limit"), Some(&Value::Null));
+        assert_eq!(figures.json().pointer("/over"), Some(&json!([])));
     }
 
     #[test]

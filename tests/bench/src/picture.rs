@@ -104,4 +104,22 @@ mod tests {
         assert!(picture(6.0).contains("#c8432f") && picture(6.0).contains("width=\"288.0\""));
         assert!(picture(2.5).contains("#2f7d5b") && picture(2.5).contains("width=\"120.0\""));
     }
+
+    #[test]
+    fn a_row_without_a_limit_has_its_ratio_and_no_bar() {
+        let (name, note) = ("start, to std alone".to_owned(), String::new());
+        let figure = Figure {
+            promise: "P5",
+            name,
+            value: 6.0,
+            floor: Some(2.0),
+            unit: "ms",
+            limit: f64::MAX,
+            noisy: true,
+            note,
+        };
+        let picture = svg(&Figures { rows: vec![figure], skipped: Vec::new() });
+        assert!(picture.contains("= 3.00x<") && picture.contains("(no limit)"));
+        assert!(!picture.contains("rx=\"2\"") && !picture.contains("#c8432f"));
+    }
 }

@@ -285,6 +285,34 @@ fn every_fault_of_the_configuration_has_its_line() {
     assert_eq!(report["destinations"], serde_json::json!([]));
 }
 
+/// The extension reads certificates at its first connection, and exports nothing where a signal has no endpoint.
+#[test]
+fn files_that_are_none_and_signals_that_go_nowhere_are_faults_too() {
+    let report = checked(
+        CONFIG,
+        &[
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://localhost:9"),
+            ("LAMBDA_FLUSH_OTLP_CERTIFICATE", "/nonexistent/ca.pem"),
+            ("LAMBDA_FLUSH_OTLP_CLIENT_CERTIFICATE", "/dev/null"),
+            ("LAMBDA_FLUSH_OTLP_CLIENT_KEY", "/etc/hostname"),
+        ],
+    );
+    let faults = report["configuration"]["faults"].as_array().expect("faults");
+    let told: Vec<_> = faults
+        .iter()
+        .map(|fault| format!("{} {}", fault["variable"].as_str().unwrap(), fault["message"].as_str().unwrap()))
+        .collect();
+    for (fault, words) in told.iter().zip([
+        "LAMBDA_FLUSH_OTLP_ENDPOINT is not set, and nothing else says where traces and metrics should go",
+        "LAMBDA_FLUSH_OTLP_CERTIFICATE names a file that can't be read",
+        "LAMBDA_FLUSH_OTLP_CLIENT_CERTIFICATE names a file that can't be read (it is no regular file)",
+        "LAMBDA_FLUSH_OTLP_CLIENT_KEY names a file that holds no unencrypted PEM private key",
+    ]) {
+        assert!(fault.starts_with(words), "{fault}");
+    }
+    assert_eq!(told.len(), 4, "{told:?}");
+}
+
 #[test]
 fn wrong_usage_is_told_apart() {
     for arguments in [&["--check", "--yaml"][..], &["--check", "now"], &["--json"], &["--check", "--json=1"]]

@@ -13,8 +13,13 @@ const FLAG_SEPARATOR: &str = "\u{1f}";
 /// 1980-01-01, the first moment that a zip can name.
 const EPOCH_SECONDS: &str = "315532800";
 
-/// zstd's slow strategies, which no level we use needs: 149 of its 388 KB. Higher levels then fall back to faster ones.
-const ZSTD_WITHOUT: [&str; 6] = ["GREEDY", "LAZY", "LAZY2", "BTLAZY2", "BTOPT", "BTULTRA"];
+/// zstd's slower strategies: level 1 needs none but the fastest. Higher levels then fall back to that one.
+const ZSTD_WITHOUT: [&str; 7] = ["DFAST", "GREEDY", "LAZY", "LAZY2", "BTLAZY2", "BTOPT", "BTULTRA"];
+/// Nothing unwinds through C.
+const C_WITHOUT_TABLES: [&str; 2] = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"];
+/// Of LLVM's linker: equal functions once, and similar ones side by side, where deflate finds what they share. It also
+/// puts what runs at the start on fewer pages.
+const LLD_FLAGS: [&str; 2] = ["--icf=all", "--bp-compression-sort=both"];
 
 /// Where the compiler and the C library come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +94,11 @@ fn rust_flags(toolchain: &Toolchain) -> String {
     // A file that may be loaded anywhere is relocated page by page before `main`, at the cost of each cold start.
     flags.push("-Crelocation-model=static".to_owned());
     flags.extend(toolchain.flags().iter().map(|flag| (*flag).to_owned()));
+    if let Some(folder) = toolchain.lld() {
+        flags.push("-Clink-arg=-fuse-ld=lld".to_owned());
+        flags.push(format!("-Clink-arg=-B{}", folder.display()));
+        flags.extend(LLD_FLAGS.map(|flag| format!("-Clink-arg=-Wl,{flag}")));
+    }
     let folders = renamed_folders();
     flags.extend(folders.iter().map(|(from, to)| format!("--remap-path-prefix={}=/{to}", from.display())));
     flags.join(FLAG_SEPARATOR)
@@ -99,6 +109,7 @@ fn c_flags(toolchain: &Toolchain) -> String {
     let folders = renamed_folders();
     let renamed = folders.iter().map(|(from, to)| format!("-ffile-prefix-map={}=/{to}", from.display()));
     let mut flags: Vec<String> = renamed.filter(|flag| !flag.contains(' ')).collect();
+    flags.extend(C_WITHOUT_TABLES.map(str::to_owned));
     flags.extend(ZSTD_WITHOUT.map(|strategy| format!("-DZSTD_EXCLUDE_{strategy}_BLOCK_COMPRESSOR")));
     if toolchain.flavour == Flavour::Musl {
         // Fortified functions are glibc's.

@@ -121,6 +121,24 @@ impl Toolchain {
         }
     }
 
+    /// The folder of LLVM's linker as rustup's compilers bring it, if it can what we want of it. A layer is linked
+    /// without it as well, and is some percent larger.
+    pub(super) fn lld(&self) -> Option<PathBuf> {
+        if self.flavour == Flavour::Debian {
+            return None;
+        }
+        let told = |option: &str| {
+            let output = Command::new(running_rustc()).args(option.split(' ')).output().ok()?;
+            String::from_utf8(output.stdout).ok()
+        };
+        let about = told("--version --verbose")?;
+        let host = about.lines().find_map(|line| line.strip_prefix("host: "))?;
+        let sysroot = told("--print sysroot")?;
+        let folder = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/gcc-ld");
+        let help = Command::new(folder.join("ld.lld")).arg("--help").output().ok()?;
+        String::from_utf8_lossy(&help.stdout).contains("--bp-compression-sort").then_some(folder)
+    }
+
     /// Has everything, or says why not.
     fn provide(&self, run: &mut Run) -> Result<(), String> {
         match self.flavour {

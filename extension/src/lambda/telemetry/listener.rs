@@ -1,6 +1,7 @@
-//! Where the platform delivers its telemetry: any request is answered 200 once its body has been read.
+//! Where the platform delivers its telemetry: a delivery is answered 200 once its body has been read.
 //!
-//! Another answer would make the platform keep the same bytes and send them again, which would not make them better;
+//! What is no delivery is refused: an exporter that took this for its backend must not be told that it succeeded. To a
+//! delivery another answer would make the platform keep the same bytes and send them again, which would not make them better;
 //! so bodies that are no array and records that can't be read are counted and confirmed. Each connection carries one
 //! request: a kept one would be stale after a freeze. Of a body only the record at hand is held.
 
@@ -11,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -133,13 +135,47 @@ async fn connection(stream: TcpStream, sink: Sink) -> hyper::Result<()> {
     let service = service_fn(move |request| {
         let sink = sink.clone();
         async move {
-            take(request, &sink).await;
-            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            let status = status(&request);
+            if status == StatusCode::OK {
+                take(request, &sink).await;
+            } else {
+                pass_over(request).await;
+            }
+            let mut response = Response::new(Empty::<Bytes>::new());
+            *response.status_mut() = status;
+            Ok::<_, Infallible>(response)
         }
     });
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(TELEMETRY_READ_BYTES);
     http.serve_connection(TokioIo::new(stream), service).await
+}
+
+/// The platform's deliveries are `POST /` with `application/json`; one without a content type may be one.
+fn status<B>(request: &Request<B>) -> StatusCode {
+    let json = |value: &http::HeaderValue| {
+        let media = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        media.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    };
+    if request.uri().path() != "/" {
+        StatusCode::NOT_FOUND
+    } else if request.method() != Method::POST {
+        StatusCode::METHOD_NOT_ALLOWED
+    } else if request.headers().get(CONTENT_TYPE).is_none_or(json) {
+        StatusCode::OK
+    } else {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    }
+}
+
+/// An unread body would turn the answer into a reset.
+async fn pass_over(request: Request<Incoming>) {
+    let (mut body, mut left) = (request.into_body(), TELEMETRY_BODY_BYTES_MAX);
+    while let Some(Ok(frame)) = body.frame().await
+        && left > 0
+    {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    }
 }
 
 /// Reads one body to its end, to its limit or to where it tears.

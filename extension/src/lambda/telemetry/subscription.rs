@@ -5,7 +5,6 @@
 //! refused until the environment ends, and a library that tells when an invocation ends is the better source anyway.
 
 use std::future::Future;
-use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -13,15 +12,13 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::records::Schema;
 use crate::core::{Level, Notice, Platform};
+use crate::lambda::connection::connect;
 use crate::limits::{
     MESSAGE_BYTES_MAX, RESPONSE_BYTES_MAX, SUBSCRIPTION_ANSWER_WAIT, SUBSCRIPTION_CONNECT_WAIT,
     TELEMETRY_BATCH_BYTES_MAX, TELEMETRY_BATCH_ITEMS_MAX, TELEMETRY_BATCH_WAIT,
@@ -54,7 +51,6 @@ impl Subscription {
             Ok(request) => request,
             Err(error) => return self.tell(&Answer::Failed(error.to_string())),
         };
-        // Straight to the platform: a proxy has no part in this.
         let connected = timeout(SUBSCRIPTION_CONNECT_WAIT, connect(runtime_api)).await;
         let (mut sender, connection) = match connected {
             Ok(Ok(connected)) => connected,
@@ -127,15 +123,6 @@ impl Subscription {
             format!("the platform's telemetry is not to be had ({why}); the extension does without");
         self.output.notice(&Notice { level, message });
     }
-}
-
-type Sender = http1::SendRequest<Full<Bytes>>;
-type Connection = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
-
-async fn connect(runtime_api: &str) -> io::Result<(Sender, Connection)> {
-    let stream = TcpStream::connect(runtime_api).await?;
-    stream.set_nodelay(true)?;
-    http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)
 }
 
 async fn whole(response: Response<Incoming>) -> Result<(StatusCode, Bytes), hyper::Error> {

@@ -9,10 +9,16 @@ use hyper::body::{Body, Incoming};
 
 use super::refusal::Refusal;
 use super::room::Buffer;
-use crate::limits::{DOOR_ANNOUNCED_BYTES_MAX, DOOR_BODY_BYTES_MAX, DOOR_DISCARD_BYTES_MAX, DOOR_GZIP_BYTES};
+use super::work::Effort;
+use crate::limits::{
+    DOOR_ANNOUNCED_BYTES_MAX, DOOR_BODY_BYTES_MAX, DOOR_DISCARD_BYTES_MAX, DOOR_GZIP_BYTES,
+    DOOR_INLINE_BYTES, DOOR_INLINE_WIRE_BYTES,
+};
 
 /// What takes the pieces of a body.
-pub(crate) trait Sink {
+pub(crate) trait Sink: Send + 'static {
+    /// So many bytes may be taken where everything else waits. `None`: it has become large.
+    fn step(&self) -> Option<usize>;
     /// Takes one.
     fn take(&mut self, piece: &[u8]) -> Result<(), Refusal>;
     /// There is no more.
@@ -32,7 +38,12 @@ pub(crate) enum Encoding {
 #[derive(Debug)]
 pub(crate) enum Decoder {
     Identity(Buffer),
-    Gzip { decoder: Box<MultiGzDecoder<Buffer>>, wire_bytes: usize },
+    /// Of gzip nothing came yet. Nothing at all is no request, though it is no gzip either.
+    Awaited(Option<Buffer>),
+    Gzip {
+        decoder: Box<MultiGzDecoder<Buffer>>,
+        wire_bytes: usize,
+    },
 }
 
 impl Encoding {
@@ -49,21 +60,38 @@ impl Encoding {
     }
 
     /// A decoder into `buffer`.
-    pub(crate) fn decoder(self, mut buffer: Buffer) -> Result<Decoder, Refusal> {
+    pub(crate) fn decoder(self, buffer: Buffer) -> Decoder {
         match self {
-            Self::Identity => Ok(Decoder::Identity(buffer)),
-            Self::Gzip => {
-                buffer.claim().grow(DOOR_GZIP_BYTES)?;
-                Ok(Decoder::Gzip { decoder: Box::new(MultiGzDecoder::new(buffer)), wire_bytes: 0 })
-            }
+            Self::Identity => Decoder::Identity(buffer),
+            Self::Gzip => Decoder::Awaited(Some(buffer)),
         }
     }
 }
 
 impl Sink for Decoder {
+    fn step(&self) -> Option<usize> {
+        match self {
+            Self::Identity(_) => Some(usize::MAX),
+            Self::Awaited(_) => Some(DOOR_INLINE_WIRE_BYTES),
+            Self::Gzip { decoder, .. } => {
+                (decoder.get_ref().len() <= DOOR_INLINE_BYTES).then_some(DOOR_INLINE_WIRE_BYTES)
+            }
+        }
+    }
+
     fn take(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        if let Self::Awaited(awaited) = self
+            && let Some(mut buffer) = awaited.take()
+        {
+            buffer.claim().grow(DOOR_GZIP_BYTES)?;
+            *self = Self::Gzip { decoder: Box::new(MultiGzDecoder::new(buffer)), wire_bytes: 0 };
+        }
         match self {
             Self::Identity(buffer) => buffer.put(piece),
+            Self::Awaited(_) => Err(not_whole_gzip()), // It was refused before.
             Self::Gzip { decoder, wire_bytes } => {
                 *wire_bytes += piece.len();
                 if *wire_bytes > DOOR_BODY_BYTES_MAX {
@@ -76,10 +104,11 @@ impl Sink for Decoder {
 
     fn finish(self) -> Result<Buffer, Refusal> {
         match self {
-            Self::Identity(buffer) => Ok(buffer),
+            Self::Identity(buffer) | Self::Awaited(Some(buffer)) => Ok(buffer),
+            Self::Awaited(None) => Err(not_whole_gzip()),
             Self::Gzip { mut decoder, .. } => {
                 decoder.try_finish().map_err(|_| not_gzip(decoder.get_ref()))?;
-                decoder.finish().map_err(|_| Refusal::Malformed("the body is not whole gzip".to_owned()))
+                decoder.finish().map_err(|_| not_whole_gzip())
             }
         }
     }
@@ -87,22 +116,28 @@ impl Sink for Decoder {
 
 /// The decoder fails when its data is bad, and when there is no room for what comes out.
 fn not_gzip(buffer: &Buffer) -> Refusal {
-    buffer.refused().unwrap_or_else(|| Refusal::Malformed("the body is not whole gzip".to_owned()))
+    buffer.refused().unwrap_or_else(not_whole_gzip)
+}
+
+fn not_whole_gzip() -> Refusal {
+    Refusal::Malformed("the body is not whole gzip".to_owned())
 }
 
 /// Reads a body to its end, within `wait`. A refused one is read on and thrown away for a while: a sender in the middle of writing
 /// would see a broken connection rather than the answer.
-pub(crate) async fn read(mut body: Incoming, mut sink: impl Sink, wait: Duration) -> Result<Buffer, Refusal> {
+pub(crate) async fn read(
+    mut body: Incoming,
+    sink: impl Sink,
+    wait: Duration,
+    effort: &mut Effort,
+) -> Result<Buffer, Refusal> {
     let announced = body.size_hint().lower();
     if announced > DOOR_BODY_BYTES_MAX as u64 {
         return refused(body, Refusal::TooLarge, wait).await;
     }
-    match tokio::time::timeout(wait, fill(&mut body, &mut sink)).await {
-        Ok(Ok(())) => sink.finish(),
-        Ok(Err(refusal)) => {
-            drop(sink);
-            refused(body, refusal, wait).await
-        }
+    match tokio::time::timeout(wait, fill(&mut body, sink, effort)).await {
+        Ok(Ok(sink)) => sink.finish(),
+        Ok(Err(refusal)) => refused(body, refusal, wait).await,
         Err(_) => Err(Refusal::Slow),
     }
 }
@@ -112,14 +147,25 @@ pub(crate) fn announced(body: &Incoming) -> usize {
     usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(DOOR_ANNOUNCED_BYTES_MAX)
 }
 
-async fn fill(body: &mut Incoming, sink: &mut impl Sink) -> Result<(), Refusal> {
+async fn fill<S: Sink>(body: &mut Incoming, mut sink: S, effort: &mut Effort) -> Result<S, Refusal> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::Malformed("the body ended too early".to_owned()))?;
-        if let Some(piece) = frame.data_ref() {
-            sink.take(piece)?;
+        let Ok(mut piece) = frame.into_data() else { continue };
+        while let Some(step) = sink.step().filter(|_| !piece.is_empty()) {
+            sink.take(&piece.split_to(step.min(piece.len())))?;
+        }
+        if !piece.is_empty() {
+            let taken;
+            (sink, taken) = effort
+                .beside(move || {
+                    let taken = sink.take(&piece);
+                    (sink, taken)
+                })
+                .await?;
+            taken?;
         }
     }
-    Ok(())
+    Ok(sink)
 }
 
 /// Reads on, within bounds, and gives the refusal back.

@@ -5,19 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
-use crate::limits::DOOR_CONNECTIONS_MAX;
+use crate::limits::{DOOR_BUSY_MAX, DOOR_CONNECTIONS_MAX};
 
 /// See the module's description.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Connections {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// A place with an older request is given up.
+    busy_max: Duration,
     table: Mutex<Table>,
     /// A connection ended or became idle.
     changed: Notify,
@@ -33,7 +37,8 @@ struct Table {
 
 #[derive(Debug)]
 struct Place {
-    requests: u32,
+    /// Requests in progress, in the order in which they began.
+    requests: BTreeMap<u64, Instant>,
     idle_since: u64,
     close: Option<oneshot::Sender<()>>,
 }
@@ -49,28 +54,45 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Busy {
     id: u64,
+    request: u64,
     connections: Connections,
 }
 
+impl Default for Connections {
+    fn default() -> Self {
+        Self::new(DOOR_BUSY_MAX)
+    }
+}
+
 impl Connections {
+    /// Nobody stands there. A request that goes on for longer than `busy_max` keeps no place.
+    pub(crate) fn new(busy_max: Duration) -> Self {
+        Self { state: Arc::new(State { busy_max, table: Mutex::default(), changed: Notify::new() }) }
+    }
+
     /// A place for a new connection, and when to give it up again. Waits while every connection is busy: requests
-    /// have deadlines.
+    /// have deadlines, but for a client that does not take its answer.
     pub(crate) async fn enter(&self) -> (Connection, oneshot::Receiver<()>) {
         loop {
             let changed = self.state.changed.notified();
             if let Some(entered) = self.try_enter() {
                 return entered;
             }
-            changed.await;
+            // Whoever is busy for too long does not say so.
+            let _later = tokio::time::timeout(self.state.busy_max / 8, changed).await;
         }
     }
 
     fn try_enter(&self) -> Option<(Connection, oneshot::Receiver<()>)> {
         let mut table = self.table();
         if table.places.len() >= DOOR_CONNECTIONS_MAX {
-            let idle =
-                table.places.iter_mut().filter(|(_, place)| place.requests == 0 && place.close.is_some());
-            if let Some((_, place)) = idle.min_by_key(|(_, place)| place.idle_since) {
+            let busy_max = self.state.busy_max;
+            let leaves = |place: &Place| {
+                let oldest = place.requests.values().next();
+                oldest.is_none_or(|began| began.elapsed() > busy_max) && place.close.is_some()
+            };
+            let leaving = table.places.values_mut().filter(|place| leaves(place));
+            if let Some(place) = leaving.min_by_key(|place| (!place.requests.is_empty(), place.idle_since)) {
                 // It leaves as soon as it gets a turn, and says so.
                 drop(place.close.take());
             }
@@ -80,7 +102,7 @@ impl Connections {
         table.next_id += 1;
         table.turn += 1;
         let (id, idle_since) = (table.next_id, table.turn);
-        table.places.insert(id, Place { requests: 0, idle_since, close: Some(close) });
+        table.places.insert(id, Place { requests: BTreeMap::new(), idle_since, close: Some(close) });
         Some((Connection { id, connections: self.clone() }, closed))
     }
 
@@ -92,10 +114,14 @@ impl Connections {
 impl Connection {
     /// A request begins.
     pub(crate) fn busy(&self) -> Busy {
-        if let Some(place) = self.connections.table().places.get_mut(&self.id) {
-            place.requests += 1;
+        let mut table = self.connections.table();
+        table.turn += 1;
+        let request = table.turn;
+        if let Some(place) = table.places.get_mut(&self.id) {
+            place.requests.insert(request, Instant::now());
         }
-        Busy { id: self.id, connections: self.connections.clone() }
+        drop(table);
+        Busy { id: self.id, request, connections: self.connections.clone() }
     }
 }
 
@@ -112,7 +138,7 @@ impl Drop for Busy {
         table.turn += 1;
         let turn = table.turn;
         if let Some(place) = table.places.get_mut(&self.id) {
-            place.requests -= 1;
+            place.requests.remove(&self.request);
             place.idle_since = turn;
         }
         drop(table);
@@ -153,5 +179,31 @@ mod tests {
         let (connection, _close) = waiting.await.unwrap();
         drop(connection);
         drop(busy);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_keeps_no_place() {
+        let busy_max = Duration::from_millis(400);
+        let connections = Connections::new(busy_max);
+        let mut entered = Vec::new();
+        for _ in 0..DOOR_CONNECTIONS_MAX {
+            entered.push(connections.enter().await);
+        }
+        let stuck = entered[3].0.busy();
+        tokio::time::sleep(busy_max + Duration::from_millis(10)).await;
+        let busy: Vec<_> = entered.iter().map(|(connection, _)| connection.busy()).collect();
+        assert!(connections.try_enter().is_none());
+        let told: Vec<_> = (0..entered.len())
+            .filter(|at| entered[*at].1.try_recv() == Err(oneshot::error::TryRecvError::Closed))
+            .collect();
+        assert_eq!(told, [3]);
+        let waiting = tokio::spawn({
+            let connections = connections.clone();
+            async move { connections.enter().await }
+        });
+        // Its task would see it, and end.
+        drop(entered.remove(3));
+        waiting.await.unwrap();
+        drop((stuck, busy));
     }
 }

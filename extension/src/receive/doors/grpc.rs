@@ -49,13 +49,22 @@ pub(crate) async fn answer(door: &Door, request: Request<Incoming>) -> Response<
 
 async fn take(door: &Door, request: Request<Incoming>) -> Result<(), Refusal> {
     let (head, body) = request.into_parts();
-    let checked = checked(&head).and_then(|signal| Ok((signal, encoding(&head.headers)?)));
+    let checked = checked(&head).and_then(|signal| {
+        let encoding = encoding(&head.headers)?;
+        door.expects(1, encoding != Encoding::Identity)?;
+        Ok((signal, encoding))
+    });
     let (signal, encoding) = match checked {
         Ok(checked) => checked,
         Err(refusal) => return body::refused(body, refusal, door.body_wait).await,
     };
-    let buffer = body::read(body, Framed::new(encoding, &door.room), door.body_wait).await?;
-    door.admit(signal, buffer).await
+    let mut effort = door.work.effort();
+    let framed = Framed::new(encoding, &door.room);
+    let taken = match body::read(body, framed, door.body_wait, &mut effort).await {
+        Ok(buffer) => door.admit(signal, buffer, false, &mut effort).await,
+        Err(refusal) => Err(refusal),
+    };
+    effort.judge(taken)
 }
 
 fn checked(head: &http::request::Parts) -> Result<Signal, Refusal> {
@@ -66,6 +75,7 @@ fn checked(head: &http::request::Parts) -> Result<Signal, Refusal> {
     if head.method != Method::POST {
         return Err(Refusal::Method);
     }
+    Refusal::of_sender(&head.headers)?;
     match media_type(&head.headers).unwrap_or_default().get(16..) {
         Some("" | "+proto") => Ok(signal),
         _ => Err(Refusal::MediaType),
@@ -108,10 +118,11 @@ impl Framed {
         let encoding = match (flag, self.encoding) {
             (0, _) => Encoding::Identity,
             (1, Encoding::Gzip) => Encoding::Gzip,
+            (1, Encoding::Identity) => return Err(Refusal::Flag),
             _ => return Err(framing()),
         };
         let buffer = Buffer::new(self.room.claim(DOOR_REQUEST_BYTES)?);
-        Ok((encoding.decoder(buffer)?, length))
+        Ok((encoding.decoder(buffer), length))
     }
 }
 
@@ -120,6 +131,10 @@ fn framing() -> Refusal {
 }
 
 impl Sink for Framed {
+    fn step(&self) -> Option<usize> {
+        self.message.as_ref().map_or(Some(PREFIX_BYTES), |(decoder, _)| decoder.step())
+    }
+
     fn take(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         let (head, piece) = piece.split_at(piece.len().min(PREFIX_BYTES - self.prefix.len()));
         self.prefix.extend_from_slice(head);
@@ -152,7 +167,7 @@ fn response(body: Answer) -> Response<Answer> {
 /// An answer of trailers only, which travel as headers then.
 fn refused(refusal: &Refusal) -> Response<Answer> {
     let mut response = response(Answer::default());
-    if *refusal == Refusal::HttpVersion {
+    if matches!(refusal, Refusal::HttpVersion | Refusal::MediaType) {
         *response.status_mut() = refusal.status();
     }
     let headers = response.headers_mut();

@@ -2,7 +2,7 @@
 
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use prost::Message;
 use serde_json::json;
 
@@ -11,9 +11,9 @@ use super::answer::Answer;
 use super::body::{self, Encoding};
 use super::refusal::Refusal;
 use super::room::Buffer;
+use super::work::Effort;
 use crate::core::Signal;
-use crate::limits::DOOR_REQUEST_BYTES;
-use crate::receive::json;
+use crate::limits::{DOOR_INLINE_JSON_BYTES, DOOR_REQUEST_BYTES};
 
 /// How a request and its answer are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +60,32 @@ pub(crate) async fn answer(door: &Door, request: Request<Incoming>) -> Response<
 }
 
 async fn take(door: &Door, request: Request<Incoming>, format: Option<Format>) -> Result<(), Refusal> {
+    let mut effort = door.work.effort();
+    let taken = read(door, request, format, &mut effort).await;
+    effort.judge(taken)
+}
+
+async fn read(
+    door: &Door,
+    request: Request<Incoming>,
+    format: Option<Format>,
+    effort: &mut Effort,
+) -> Result<(), Refusal> {
     let (head, body) = request.into_parts();
     let checked = signal(head.uri.path()).ok_or(Refusal::Path).and_then(|signal| {
         if head.method != Method::POST {
             return Err(Refusal::Method);
         }
+        Refusal::of_sender(&head.headers)?;
         let format = format.ok_or(Refusal::MediaType)?;
-        Ok((signal, format, encoding(&head.headers)?))
+        let (encoding, bytes) = (encoding(&head.headers)?, body.size_hint().lower());
+        let is_plain = encoding == Encoding::Identity;
+        match format {
+            // It becomes smaller, who knows by how much.
+            Format::Json => door.expects(1, !is_plain || bytes > DOOR_INLINE_JSON_BYTES as u64)?,
+            Format::Protobuf => door.expects(if is_plain { bytes } else { 1 }, !is_plain)?,
+        }
+        Ok((signal, format, encoding))
     });
     let (signal, format, encoding) = match checked {
         Ok(checked) => checked,
@@ -76,21 +95,13 @@ async fn take(door: &Door, request: Request<Incoming>, format: Option<Format>) -
         if encoding == Encoding::Identity {
             buffer.reserve(body::announced(&body))?;
         }
-        encoding.decoder(buffer)
+        Ok(encoding.decoder(buffer))
     });
     let buffer = match buffer {
-        Ok(decoder) => body::read(body, decoder, door.body_wait).await?,
+        Ok(decoder) => body::read(body, decoder, door.body_wait, effort).await?,
         Err(refusal) => return body::refused(body, refusal, door.body_wait).await,
     };
-    let request = match format {
-        Format::Protobuf => buffer,
-        Format::Json => {
-            let request = json::to_protobuf(signal, &buffer)?;
-            drop(buffer);
-            request
-        }
-    };
-    door.admit(signal, request).await
+    door.admit(signal, buffer, format == Format::Json, effort).await
 }
 
 fn signal(path: &str) -> Option<Signal> {

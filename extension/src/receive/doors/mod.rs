@@ -13,6 +13,7 @@ pub(crate) mod refusal;
 pub(crate) mod room;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::convert::Infallible;
 use std::io;
@@ -34,15 +35,18 @@ use tokio::sync::{mpsc, oneshot};
 use crate::core::{Admission, Level, Notice, Signal};
 use crate::limits::{
     ACCEPT_PAUSE, DOOR_ANSWER_WAIT, DOOR_BODY_WAIT, DOOR_FAULTS_TOLD_MAX, DOOR_HEADERS_BYTES_MAX,
-    DOOR_READ_BYTES, DOOR_STREAMS_MAX, DOOR_WINDOW_BYTES,
+    DOOR_INLINE_BYTES, DOOR_INLINE_JSON_BYTES, DOOR_READ_BYTES, DOOR_RETRY_AFTER, DOOR_SIGN_BYTES_MAX,
+    DOOR_STREAMS_MAX, DOOR_WINDOW_BYTES,
 };
 use crate::output::Output;
-use crate::receive::door::DoorInput;
+use crate::receive::door::{DoorInput, Sign};
+use crate::receive::json;
 
 use answer::Answer;
 use connections::{Connection, Connections};
 use refusal::Refusal;
-use room::{Buffer, Room};
+use room::{Buffer, Claim, Room};
+use work::{Effort, Work};
 
 /// What all doors share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,6 +57,8 @@ pub struct Door {
     output: Output,
     told: Arc<AtomicU32>,
     body_wait: Duration,
+    sign: Sign,
+    work: Work,
 }
 
 /// Binds an address of `LAMBDA_FLUSH_OTLP_HTTP_ADDR` or `LAMBDA_FLUSH_OTLP_GRPC_ADDR`; to be done before `register`,
@@ -75,11 +81,26 @@ impl Door {
             output,
             told: Arc::default(),
             body_wait: DOOR_BODY_WAIT,
+            sign: Sign::default(),
+            work: Work::default(),
         }
     }
 
-    /// Serves a listener for ever.
+    /// Where the driver shows what can be taken.
+    #[must_use]
+    pub fn sign(&self) -> Sign {
+        self.sign.clone()
+    }
+
+    /// Serves a listener until nothing is taken any more.
     pub async fn serve(self, listener: TcpListener) {
+        tokio::select! {
+            () = self.accept(&listener) => {}
+            () = self.sign.closed() => {}
+        }
+    }
+
+    async fn accept(&self, listener: &TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -99,15 +120,36 @@ impl Door {
         }
     }
 
+    /// Refuses a request before anything is done for it: one of at least `bytes` can't be taken at the moment, or
+    /// none, or none that makes `work`.
+    fn expects(&self, bytes: u64, work: bool) -> Result<(), Refusal> {
+        let Some(room) = self.sign.room_bytes() else { return Err(Refusal::Ending) };
+        // Nothing in it needs no room, and is not known to be nothing yet.
+        let full = room < bytes.min(DOOR_SIGN_BYTES_MAX);
+        if full || (work && self.work.paused()) {
+            return Err(Refusal::Busy { retry_after: DOOR_RETRY_AFTER });
+        }
+        Ok(())
+    }
+
     /// Offers a request to the core, which takes it or not. Its room is given back with the answer: from then on the
     /// core's own budget has it.
-    async fn admit(&self, signal: Signal, request: Buffer) -> Result<(), Refusal> {
-        let items = walk::count(to_wire(signal), request.bytes())
-            .map_err(|malformed| Refusal::Malformed(malformed.to_string()))?;
-        if items == 0 {
+    async fn admit(
+        &self,
+        signal: Signal,
+        request: Buffer,
+        is_json: bool,
+        effort: &mut Effort,
+    ) -> Result<(), Refusal> {
+        let inline = if is_json { DOOR_INLINE_JSON_BYTES } else { DOOR_INLINE_BYTES };
+        let prepared = match request.len() <= inline {
+            true => prepared(signal, request, is_json)?,
+            false => effort.beside(move || prepared(signal, request, is_json)).await??,
+        };
+        let Prepared { items, body, claim } = prepared;
+        if body.is_empty() {
             return Ok(());
         }
-        let (body, claim) = request.into_parts();
         let (answer, admission) = oneshot::channel();
         let input = DoorInput { signal, items, body: Bytes::from(body), answer };
         let admitted = async {
@@ -119,6 +161,7 @@ impl Door {
         match admission.map_err(|_| Refusal::Ending)?? {
             Admission::Accepted => Ok(()),
             Admission::Refused { retry_after } => Err(Refusal::Busy { retry_after }),
+            Admission::TooLarge => Err(Refusal::TooLarge),
         }
     }
 
@@ -132,6 +175,24 @@ impl Door {
     }
 }
 
+/// A request as the core takes it.
+struct Prepared {
+    items: u64,
+    body: Vec<u8>,
+    claim: Claim,
+}
+
+/// Writes it in protobuf, walks through it, and gives back memory it does not need.
+fn prepared(signal: Signal, mut request: Buffer, is_json: bool) -> Result<Prepared, Refusal> {
+    if is_json {
+        request = json::to_protobuf(signal, &mut request)?;
+    }
+    let items = walk::count(to_wire(signal), request.bytes())
+        .map_err(|malformed| Refusal::Malformed(malformed.to_string()))?;
+    let (body, claim) = request.into_parts();
+    Ok(Prepared { items, body, claim })
+}
+
 fn to_wire(signal: Signal) -> lambda_flush_proto::Signal {
     match signal {
         Signal::Traces => lambda_flush_proto::Signal::Traces,
@@ -140,7 +201,8 @@ fn to_wire(signal: Signal) -> lambda_flush_proto::Signal {
     }
 }
 
-/// Runs one connection to its end, or until its place is wanted: it is idle then.
+/// Runs one connection to its end, or until its place is wanted (it is idle then, or does not take its answer), or
+/// nothing is taken any more.
 async fn serve_connection(
     door: Door,
     stream: TcpStream,
@@ -150,6 +212,7 @@ async fn serve_connection(
     // Answers are small and somebody waits for each.
     let _slower = stream.set_nodelay(true);
     let connection = Arc::new(connection);
+    let sign = door.sign.clone();
     let service = service_fn(move |request| {
         let (door, busy) = (door.clone(), connection.busy());
         async move { Ok::<_, Infallible>(door.answer(request).await.map(|answer| answer.keeping(busy))) }
@@ -157,9 +220,13 @@ async fn serve_connection(
     let builder = builder();
     let served = builder.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
+        biased;
+        // First of all: a request that comes at the same moment must not be begun.
+        _wanted = close => {}
         // Broken by its client, which knows.
         _ended = served => {}
-        _wanted = close => {}
+        // Last: what was answered is written before.
+        () = sign.closed() => {}
     }
 }
 

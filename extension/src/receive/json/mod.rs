@@ -3,11 +3,12 @@
 //!
 //! More is understood than OTLP demands, as of the receivers people use: names in snake case, enums by name,
 //! base64 of both alphabets, with and without padding, numbers as strings and the other way round. `null` is absent
-//! everywhere, and an empty value in a list of values. A key that comes twice is an error, not a guess; of two members
+//! everywhere, and an empty value in a list of values. Half of a surrogate pair is a replacement character. A key that comes twice is an error, not a guess; of two members
 //! of a `oneof` the last one stands.
 
 mod number;
 mod scalar;
+mod surrogate;
 mod value;
 mod write;
 
@@ -26,12 +27,13 @@ use write::Writer;
 ///
 /// # Errors
 /// It is not an export request of this signal, with the place in the document; or there is no room.
-pub(crate) fn to_protobuf(signal: Signal, request: &Buffer) -> Result<Buffer, Refusal> {
+pub(crate) fn to_protobuf(signal: Signal, request: &mut Buffer) -> Result<Buffer, Refusal> {
     let message = match signal {
         Signal::Traces => &schema::EXPORT_TRACES,
         Signal::Metrics => &schema::EXPORT_METRICS,
         Signal::Logs => &schema::EXPORT_LOGS,
     };
+    surrogate::replaced(request.bytes_mut());
     let mut writer = Writer::new(request.beside(DOOR_REQUEST_BYTES)?);
     let mut json = serde_json::Deserializer::from_slice(request.bytes());
     let read = Request { message, writer: &mut writer }.deserialize(&mut json);

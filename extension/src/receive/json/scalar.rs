@@ -45,9 +45,10 @@ pub(super) fn write(writer: &mut Writer, field: &Field, value: Scalar<'_>) -> Re
     match (field.kind, value) {
         (Kind::String, Scalar::Text("")) if !always => Ok(()),
         (Kind::String, Scalar::Text(text)) => Ok(writer.field(field.number, text.as_bytes())?),
-        (Kind::Id, Scalar::Text("")) => Ok(()),
-        (Kind::Id, Scalar::Text(text)) => {
-            filled(writer, field, "hex digits", text.len() / 2, |into| hex(text.as_bytes(), into))
+        (Kind::Id(_), Scalar::Text("")) => Ok(()),
+        (Kind::Id(bytes), Scalar::Text(text)) => {
+            let what = if bytes == 16 { "32 hex digits" } else { "16 hex digits" };
+            filled(writer, field, what, bytes, |into| hex(text.as_bytes(), into))
         }
         (Kind::Bytes, Scalar::Text(text)) => {
             let engine = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
@@ -56,7 +57,7 @@ pub(super) fn write(writer: &mut Writer, field: &Field, value: Scalar<'_>) -> Re
         }
         (Kind::String, _) => Err(Fault::Not("a string")),
         (Kind::Bytes, _) => Err(Fault::Not("a string of base64")),
-        (Kind::Id, _) => Err(Fault::Not("a string of hex digits")),
+        (Kind::Id(_), _) => Err(Fault::Not("a string of hex digits")),
         (Kind::Message(_), _) => Err(Fault::Not("an object")),
         (kind, value) => number(writer, field, always, &wire(kind, value)?),
     }
@@ -69,7 +70,7 @@ pub(super) fn write_packed(writer: &mut Writer, field: &Field, value: Scalar<'_>
 
 /// Whether lists of it are packed: all numbers.
 pub(super) fn is_packed(kind: Kind) -> bool {
-    !matches!(kind, Kind::String | Kind::Bytes | Kind::Id | Kind::Message(_))
+    !matches!(kind, Kind::String | Kind::Bytes | Kind::Id(_) | Kind::Message(_))
 }
 
 fn number(writer: &mut Writer, field: &Field, always: bool, wire: &Wire) -> Result<(), Fault> {
@@ -122,7 +123,9 @@ fn wire(kind: Kind, value: Scalar<'_>) -> Result<Wire, Fault> {
             let number = named.map_or_else(|| fits::<i32>(value, "a value of its enum"), Ok)?;
             Wire::Varint(i64::from(number).cast_unsigned())
         }
-        Kind::String | Kind::Bytes | Kind::Id | Kind::Message(_) => return Err(Fault::Not("something else")),
+        Kind::String | Kind::Bytes | Kind::Id(_) | Kind::Message(_) => {
+            return Err(Fault::Not("something else"));
+        }
     })
 }
 
@@ -148,7 +151,7 @@ fn filled(
 fn hex(text: &[u8], into: &mut [u8]) -> Option<usize> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, rest) = text.as_chunks::<2>();
-    if !rest.is_empty() {
+    if !rest.is_empty() || pairs.len() != into.len() {
         return None;
     }
     for ([high, low], to) in pairs.iter().zip(into.iter_mut()) {

@@ -26,7 +26,7 @@ fn transcoded(signal: Signal, json: &[u8]) -> Result<Vec<u8>, Refusal> {
     let room = Room::default();
     let mut request = Buffer::new(room.claim(0)?);
     request.put(json)?;
-    let (bytes, claim) = to_protobuf(signal, &request)?.into_parts();
+    let (bytes, claim) = to_protobuf(signal, &mut request)?.into_parts();
     drop((claim, request));
     assert_eq!(room.taken(), 0, "all room is given back");
     Ok(bytes)
@@ -138,10 +138,21 @@ fn what_other_decoders_refuse_or_lose() {
     let list = attribute(json!({"arrayValue": {"values": [{"intValue": 1}, null, {"intValue": 2}]}}));
     assert!(matches!(list, Some(Any::ArrayValue(list)) if list.values.len() == 3), "places are kept");
     let other = span(
-        json!({"kind": "SPAN_KIND_SERVER", "droppedAttributesCount": "1", "startTimeUnixNano": 12, "traceId": "0AfF"}),
+        json!({"kind": "SPAN_KIND_SERVER", "droppedAttributesCount": "1", "startTimeUnixNano": 12, "traceId": "0AfF000000000000000000000000000b"}),
     );
     assert_eq!((other.kind, other.dropped_attributes_count, other.start_time_unix_nano), (2, 1, 12));
-    assert_eq!(other.trace_id, [0x0a, 0xff]);
+    assert_eq!(other.trace_id, [&[0x0a, 0xff][..], &[0; 13], &[0x0b]].concat());
+}
+
+/// A string of JavaScript's that was cut in the middle of a pair.
+#[test]
+fn half_of_a_pair_costs_one_character() {
+    let document =
+        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"\ud83d\ude80 cut \ud83d","traceState":"\ude80"}]}]}]}"#;
+    let bytes = transcoded(Signal::Traces, document.as_bytes()).unwrap();
+    let request = ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap();
+    let span = &request.resource_spans[0].scope_spans[0].spans[0];
+    assert_eq!((span.name.as_str(), span.trace_state.as_str()), ("\u{1F680} cut \u{FFFD}", "\u{FFFD}"));
 }
 
 #[test]
@@ -190,9 +201,16 @@ fn errors_name_the_place_and_not_the_value() {
     };
     at(
         &spans(r#"{},{"traceId":"secret"}"#),
-        "resourceSpans[0].scopeSpans[1].spans[1].traceId: not hex digits",
+        "resourceSpans[0].scopeSpans[1].spans[1].traceId: not 32 hex digits",
     );
-    at(&spans(r#"{"traceId":"abc"}"#), "resourceSpans[0].scopeSpans[1].spans[0].traceId: not hex digits");
+    for id in ["abc", "abcd", &"ab".repeat(8), &"ab".repeat(17)] {
+        let id = format!(r#"{{"traceId":"{id}"}}"#);
+        at(&spans(&id), "resourceSpans[0].scopeSpans[1].spans[0].traceId: not 32 hex digits");
+    }
+    at(
+        &spans(r#"{"parentSpanId":"abcd"}"#),
+        "resourceSpans[0].scopeSpans[1].spans[0].parentSpanId: not 16 hex digits",
+    );
     at(&spans(r#"{"name":7}"#), "resourceSpans[0].scopeSpans[1].spans[0].name: not a string");
     at(
         &spans(r#"{"kind":"secret"}"#),
@@ -228,7 +246,12 @@ fn errors_name_the_place_and_not_the_value() {
         &spans(r#"{"attributes":[{"value":{"bytesValue":"s!"}}]}"#),
         "resourceSpans[0].scopeSpans[1].spans[0].attributes[0].value.bytesValue: not base64",
     );
-    at("[]", "invalid type: sequence, expected an object");
+    for root in ["[]", r#""secret""#, "7", "-7", "7.5", "true", "null"] {
+        at(root, "not an object");
+    }
+    for other in [r#"{"resourceMetrics":[]}"#, r#"{"resource_logs":null}"#] {
+        at(other, "a request of another signal");
+    }
     at("{} {}", "trailing characters");
     at("", "EOF");
     at("\u{FEFF}{}", "expected value");

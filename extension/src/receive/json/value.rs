@@ -2,12 +2,17 @@
 
 use std::fmt;
 
-use lambda_flush_proto::otlp::schema::{ANY_VALUE, Field, Kind, Message, Rule};
+use lambda_flush_proto::otlp::schema::{
+    ANY_VALUE, EXPORT_LOGS, EXPORT_METRICS, EXPORT_TRACES, Field, Kind, Message, Rule,
+};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::number::Scalar;
 use super::scalar::{self, Fault};
 use super::write::{Step, Writer};
+
+/// What the document has to be.
+const DOCUMENT: &str = "an object: an OTLP request is one";
 
 /// The document.
 pub(super) struct Request<'a> {
@@ -19,15 +24,44 @@ impl<'de> DeserializeSeed<'de> for Request<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
+/// All but an object has words of our own: those of `serde` say what was found instead.
 impl<'de> Visitor<'de> for Request<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Err(not(DOCUMENT))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Err(not(DOCUMENT))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Err(not(DOCUMENT))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Err(not(DOCUMENT))
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Err(not(DOCUMENT))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Err(not(DOCUMENT))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        Err(not(DOCUMENT))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
@@ -72,6 +106,13 @@ fn fields<'de, A: MapAccess<'de>>(
     Ok(())
 }
 
+/// Unknown fields are passed over; but not those that a request of another signal begins with, whose items would
+/// vanish.
+fn is_other_request(of: &'static Message, name: &str) -> bool {
+    let roots = [&EXPORT_TRACES, &EXPORT_METRICS, &EXPORT_LOGS];
+    roots.iter().any(|root| std::ptr::eq(*root, of)) && roots.iter().any(|root| root.named(name).is_some())
+}
+
 /// A key, as the field it names.
 struct Name(&'static Message);
 
@@ -91,7 +132,12 @@ impl Visitor<'_> for Name {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.named(name))
+        match self.0.named(name) {
+            None if is_other_request(self.0, name) => {
+                Err(E::custom("a request of another signal: each has a path of its own"))
+            }
+            field => Ok(field),
+        }
     }
 }
 

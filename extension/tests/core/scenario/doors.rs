@@ -1,7 +1,9 @@
 //! Whole OTLP requests at the doors: what is taken, what is refused, and when nothing more is waited for.
 
 use lambda_flush_extension::core::{Action, Event, FlushConfig, Outcome, Strategy};
-use lambda_flush_extension::limits::{BATCH_BYTES_MAX, DOOR_RETRY_AFTER_JITTER_MAX, DOOR_RETRY_AFTER_MIN};
+use lambda_flush_extension::limits::{
+    BATCH_BYTES_MAX, DOOR_REQUEST_OVERHEAD_BYTES, DOOR_RETRY_AFTER_JITTER_MAX, DOOR_RETRY_AFTER_MIN,
+};
 
 use super::{Backend, Story, config, ms};
 
@@ -151,6 +153,21 @@ fn a_request_larger_than_the_budget_presses_nothing() {
     assert!(!story.request(1, 5 << 20));
     story.invoke("r1").started("r1").run(500).done("r1").run(100);
     assert!(story.exports().is_empty());
+}
+
+#[test]
+fn what_can_never_fit_is_told_so_and_what_may_is_asked_to_come_back() {
+    let mut story = Story::new(small());
+    assert_eq!(story.driver.core.room_at_doors(), Some((7 << 19) - DOOR_REQUEST_OVERHEAD_BYTES));
+    assert!(!story.request(1, 4_000_000), "an eighth is the links'");
+    assert_eq!(story.driver.doors.retry_after, None, "for ever");
+    assert!(story.request(1, 3_000_000));
+    assert!(!story.request(1, 3_000_000));
+    assert!(story.driver.doors.retry_after.is_some(), "for now");
+    assert!(story.driver.core.room_at_doors().is_some_and(|room| room < 1 << 20));
+    story.shutdown(2_000).run(2_000);
+    assert_eq!(story.driver.core.room_at_doors(), None);
+    story.accounted();
 }
 
 #[test]

@@ -152,6 +152,29 @@ fn a_report_may_come_before_invoke_and_a_late_one_ends_nothing_else() {
 }
 
 #[test]
+fn a_repeated_report_does_not_end_the_retry_of_its_invocation() {
+    let mut story = stock();
+    told(&mut story, "r1", 30, 20);
+    story.run(200).runtime_done("r1", 30).run(10); // The platform did not see our answer, and says it again.
+    let began = story.clock();
+    story.invoke("r1").runtime_done("r1", 30);
+    assert!(!story.parked(), "the retry is only beginning");
+    story.run(25).start("r1").run(15).runtime_done("r1", 38);
+    assert_eq!(last_call(&story) - began, 40);
+    story.run(100).runtime_done("r1", 38).start("r1").runtime_done("r1", 5).invoke("r1");
+    assert!(story.parked(), "after a start it is news");
+}
+
+#[test]
+fn nobody_is_believed_to_have_run_for_longer_than_since_invoke() {
+    let mut story = stock();
+    story.invoke("r1").run(25).start("r1").run(15).runtime_done("r1", 800_000).run(100);
+    let began = story.clock();
+    story.invoke("r2").run(25).start("r2").run(5_000);
+    assert_eq!(last_call(&story) - began, 100 + 40, "the cap, and what r1 can have taken");
+}
+
+#[test]
 fn the_report_of_a_retry_that_was_announced_is_its_own() {
     let mut story = stock();
     story.invoke("r1").run(1_000).invoke("r1").run(20).start("r1").run(20).runtime_done("r1", 35);
@@ -177,7 +200,7 @@ fn with_a_library_the_first_word_counts() {
     assert_eq!(last_call(&story), 70, "the library's");
     story.runtime_done("r1", 50).invoke("r1").run(1).started("r1");
     assert!(!story.parked(), "the platform's word of the first attempt ended no retry");
-    story.run(30).runtime_done("r1", 30);
+    story.run(20).start("r1").run(10).runtime_done("r1", 30);
     assert!(story.parked(), "the platform's");
     story.done("r1").invoke("r1").run(1).started("r1");
     assert!(!story.parked(), "and the library's late one ended no retry");

@@ -7,7 +7,11 @@ use crate::otlp::messages::{Any, Span};
 const NOW: Duration = Duration::from_secs(784_111_770);
 
 fn of(status: u16, retry_after: Option<&str>, body: &[u8]) -> Answer {
-    http(status, retry_after, body, NOW)
+    http(status, retry_after, body, NOW, &str::to_owned)
+}
+
+fn grpc(code: u32, message: &str, details: &[u8], response: &[u8]) -> Answer {
+    super::grpc(code, message, details, response, &str::to_owned)
 }
 
 /// "the requests that receive a response status code listed in following table SHOULD be retried. All other 4xx or
@@ -88,4 +92,33 @@ fn grpc_statuses_are_retried_as_the_specification_says() {
         assert!(matches!(grpc(8, "", &nonsense, b""), Answer::Retry { after: Some(Duration::ZERO), .. }));
     }
     assert!(matches!(grpc(8, "", b"\xff\xff", b""), Answer::Refused { .. }));
+}
+
+#[test]
+fn what_a_gateway_says_of_a_backend_may_follow_a_request_that_was_taken() {
+    let doubt = |answer| matches!(answer, Answer::Retry { maybe_sent: true, .. });
+    assert_eq!([429, 502, 503, 504].map(|status| doubt(of(status, None, b""))), [false, true, false, true]);
+    let asked = retry_in(1, 0);
+    assert_eq!([&b""[..], &asked].map(|details| doubt(grpc(14, "", details, b""))), [true, false]);
+    assert!(doubt(grpc(4, "", b"", b"")) && !doubt(grpc(8, "", &asked, b"")));
+}
+
+#[test]
+fn credentials_are_taken_out_before_the_words_are_cut() {
+    let hide = |text: &str| text.replace("s3cret-key", "[hidden]");
+    let said = format!("{} s3cret-key", "x".repeat(MESSAGE_BYTES_MAX - 5));
+    let status = RpcStatus { code: 16, message: said.clone(), details: Vec::new() }.encode_to_vec();
+    let partial = PartialSuccess { rejected: 1, error_message: said.clone() };
+    let partial = ExportResponse { partial_success: Some(partial) }.encode_to_vec();
+    let messages = [
+        http(401, None, said.as_bytes(), NOW, &hide),
+        http(401, None, &status, NOW, &hide),
+        http(200, None, &partial, NOW, &hide),
+        super::grpc(16, &said, b"", b"", &hide),
+        super::grpc(0, "", b"", &partial, &hide),
+    ];
+    for answer in messages {
+        let shown = format!("{answer:?}");
+        assert!(shown.contains("x [hid") && !shown.contains("s3c"), "{shown}");
+    }
 }

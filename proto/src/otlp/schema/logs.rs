@@ -1,8 +1,8 @@
 //! `opentelemetry/proto/logs/v1`.
 
-use super::Kind::{Enum, Fixed32, Fixed64, Id, String, Uint32};
+use super::Kind::{Enum, Fixed32, Fixed64, String, Uint32};
 use super::common::{ANY_VALUE, KEY_VALUE, RESOURCE, SCOPE};
-use super::{Items, Kind, Message, plain, repeated};
+use super::{Items, Kind, Message, SPAN_ID, TRACE_ID, plain, repeated};
 
 /// `ExportLogsServiceRequest`.
 pub static EXPORT_LOGS: Message = Message::new(
@@ -42,8 +42,8 @@ static LOG_RECORD: Message = Message::new(
         repeated(6, "attributes", Kind::Message(&KEY_VALUE)),
         plain(7, "droppedAttributesCount", Uint32),
         plain(8, "flags", Fixed32),
-        plain(9, "traceId", Id),
-        plain(10, "spanId", Id),
+        plain(9, "traceId", TRACE_ID),
+        plain(10, "spanId", SPAN_ID),
         plain(11, "observedTimeUnixNano", Fixed64),
         plain(12, "eventName", String),
     ],

@@ -1,8 +1,8 @@
 //! `opentelemetry/proto/metrics/v1`.
 
-use super::Kind::{Bool, Double, Enum, Fixed64, Id, Sfixed64, Sint32, String, Uint32, Uint64};
+use super::Kind::{Bool, Double, Enum, Fixed64, Sfixed64, Sint32, String, Uint32, Uint64};
 use super::common::{KEY_VALUE, RESOURCE, SCOPE};
-use super::{Items, Kind, Message, explicit, plain, repeated};
+use super::{Items, Kind, Message, SPAN_ID, TRACE_ID, explicit, plain, repeated};
 
 /// `ExportMetricsServiceRequest`.
 pub static EXPORT_METRICS: Message = Message::new(
@@ -166,8 +166,8 @@ static EXEMPLAR: Message = Message::new(
     &[
         plain(2, "timeUnixNano", Fixed64),
         explicit(3, "asDouble", Double),
-        plain(4, "spanId", Id),
-        plain(5, "traceId", Id),
+        plain(4, "spanId", SPAN_ID),
+        plain(5, "traceId", TRACE_ID),
         explicit(6, "asInt", Sfixed64),
         repeated(7, "filteredAttributes", Kind::Message(&KEY_VALUE)),
     ],

@@ -72,8 +72,8 @@ pub enum Kind {
     String,
     /// Base64 in JSON.
     Bytes,
-    /// Bytes that are hex in JSON: trace and span ids.
-    Id,
+    /// So many bytes, or none; hex in JSON. The Collector fails a whole request over an id of another length.
+    Id(usize),
     /// A varint of 0 or 1.
     Bool,
     /// A varint of two's complement.
@@ -142,6 +142,11 @@ pub fn request(signal: Signal) -> Option<&'static Message> {
         Signal::Unspecified => None,
     }
 }
+
+/// Of W3C Trace Context.
+const TRACE_ID: Kind = Kind::Id(16);
+/// As [`TRACE_ID`].
+const SPAN_ID: Kind = Kind::Id(8);
 
 const fn plain(number: u32, json: &'static str, kind: Kind) -> Field {
     Field { number, json, kind, rule: Rule::Plain }

@@ -16,6 +16,8 @@ pub(in crate::otlp) enum Opcode {
     Fixed64,
     /// A length and any bytes.
     Bytes,
+    /// A length and so many bytes, or none.
+    Id(u8),
     /// A length and UTF-8.
     String,
     /// A length and varints.
@@ -63,11 +65,13 @@ pub(in crate::otlp) const fn for_key(fields: &[Field], number: u32, wire_type: u
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "ids are short")]
 const fn of_known(field: &Field, at: u8, wire_type: u32) -> Opcode {
     let repeated = matches!(field.rule, Rule::Repeated);
     let (own, opcode, packed) = match field.kind {
         Kind::String => (2, Opcode::String, Opcode::Wrong),
-        Kind::Bytes | Kind::Id => (2, Opcode::Bytes, Opcode::Wrong),
+        Kind::Bytes => (2, Opcode::Bytes, Opcode::Wrong),
+        Kind::Id(bytes) => (2, Opcode::Id(bytes as u8), Opcode::Wrong),
         Kind::Message(_) => (2, Opcode::Message(at), Opcode::Wrong),
         Kind::Fixed32 => (5, Opcode::Fixed32, Opcode::Wrong),
         Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => (1, Opcode::Fixed64, Opcode::PackedFixed64),

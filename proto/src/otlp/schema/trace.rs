@@ -1,8 +1,8 @@
 //! `opentelemetry/proto/trace/v1`.
 
-use super::Kind::{Enum, Fixed32, Fixed64, Id, String, Uint32};
+use super::Kind::{Enum, Fixed32, Fixed64, String, Uint32};
 use super::common::{KEY_VALUE, RESOURCE, SCOPE};
-use super::{Items, Kind, Message, plain, repeated};
+use super::{Items, Kind, Message, SPAN_ID, TRACE_ID, plain, repeated};
 
 /// `ExportTraceServiceRequest`.
 pub static EXPORT_TRACES: Message = Message::new(
@@ -35,10 +35,10 @@ static SPAN: Message = Message::new(
     "Span",
     Items::One,
     &[
-        plain(1, "traceId", Id),
-        plain(2, "spanId", Id),
+        plain(1, "traceId", TRACE_ID),
+        plain(2, "spanId", SPAN_ID),
         plain(3, "traceState", String),
-        plain(4, "parentSpanId", Id),
+        plain(4, "parentSpanId", SPAN_ID),
         plain(5, "name", String),
         plain(6, "kind", Enum(SPAN_KIND)),
         plain(7, "startTimeUnixNano", Fixed64),
@@ -78,8 +78,8 @@ static LINK: Message = Message::new(
     "Link",
     Items::None,
     &[
-        plain(1, "traceId", Id),
-        plain(2, "spanId", Id),
+        plain(1, "traceId", TRACE_ID),
+        plain(2, "spanId", SPAN_ID),
         plain(3, "traceState", String),
         repeated(4, "attributes", Kind::Message(&KEY_VALUE)),
         plain(5, "droppedAttributesCount", Uint32),
