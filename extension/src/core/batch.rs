@@ -343,3 +343,28 @@ fn put_scope_head(group: &Group, out: &mut BytesMut) {
     field_header(RESOURCE_SCOPES, scope_len(group), out);
     field(SCOPE, &group.origin.scope.bytes, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_batch_of_one_scope_is_written_around_its_items_and_says_the_same() {
+        let described = |name: &'static [u8], url: &str| {
+            Arc::new(Described { bytes: Bytes::from_static(name), schema_url: url.to_owned() })
+        };
+        for (item_bytes, in_place) in [(300, true), (60_000, true), (90, true), (100_000, false)] {
+            let origin = Origin { resource: described(b"resource", "r"), scope: described(b"scope", "s") };
+            let mut open = OpenBatch::new(Signal::Traces);
+            while !open.is_full(if in_place { BATCH_BYTES_MAX } else { 1_000 }) {
+                open.push_item(&origin, &vec![7; item_bytes], 1);
+            }
+            let mut expected = BytesMut::new();
+            put_resource(&open.groups, &mut expected);
+            let items = open.groups[0].items().as_ptr();
+            let body = open.close().body;
+            assert!(body == expected, "{item_bytes}");
+            assert_eq!(body.as_ptr_range().contains(&items), in_place, "{item_bytes}");
+        }
+    }
+}

@@ -59,13 +59,13 @@ pub(crate) fn measure(wanted: &Wanted, figures: &mut Figures) -> Result<(), Faul
     for (floor, starts, judged) in [(ON_CRATE, &on_crate, true), (BARE, &bare, false)] {
         let limit = |limit| if judged { limit } else { f64::MAX };
         let rows = [
-            ("start to register", &ours.register, &starts.register, limit(REGISTER_RATIO_MAX)),
-            ("start to first next", &ours.next, &starts.next, limit(NEXT_RATIO_MAX)),
+            ("register", &ours.register, &starts.register, limit(REGISTER_RATIO_MAX)),
+            ("first next", &ours.next, &starts.next, limit(NEXT_RATIO_MAX)),
         ];
         for (name, ours, starts, limit) in rows {
             figures.rows.push(Figure {
                 promise: "P5",
-                name: format!("{name}, {}", if judged { "to AWS's crate" } else { "to std alone" }),
+                name: format!("{name}, beside {}", if judged { "AWS's crate" } else { "std alone" }),
                 value: quantile(ours, 2),
                 floor: Some(quantile(starts, 2)),
                 unit: "ms",

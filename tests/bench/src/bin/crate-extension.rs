@@ -26,8 +26,10 @@ async fn main() -> Result<(), Error> {
         .with_extension_name(name)
         .with_events(&["INVOKE", "SHUTDOWN"])
         .with_events_processor(nothing);
-    // The crate's loop asks for a next event even after SHUTDOWN.
+    // The crate's loop asks for a next event even after SHUTDOWN. In this order the process ends before that is written:
+    // the platform would take it for the next process's.
     tokio::select! {
+        biased;
         ended = extension.run() => ended,
         () = ended.notified() => Ok(()),
     }
