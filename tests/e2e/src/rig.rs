@@ -122,9 +122,8 @@ impl Ended {
     /// Warnings and errors that the extension printed.
     #[must_use]
     pub fn complaints(&self) -> Vec<&str> {
-        let is_one = |line: &&str| {
-            line.contains(r#""lambda_flush":"notice""#) && !line.contains(r#""level":"info""#)
-        };
+        let is_one =
+            |line: &&str| line.contains(r#""lambda_flush":"notice""#) && !line.contains(r#""level":"info""#);
         self.report.extension_stdout().filter(is_one).collect()
     }
 

@@ -300,7 +300,9 @@ fn files_that_are_none_and_signals_that_go_nowhere_are_faults_too() {
     let faults = report["configuration"]["faults"].as_array().expect("faults");
     let told: Vec<_> = faults
         .iter()
-        .map(|fault| format!("{} {}", fault["variable"].as_str().unwrap(), fault["message"].as_str().unwrap()))
+        .map(|fault| {
+            format!("{} {}", fault["variable"].as_str().unwrap(), fault["message"].as_str().unwrap())
+        })
         .collect();
     for (fault, words) in told.iter().zip([
         "LAMBDA_FLUSH_OTLP_ENDPOINT is not set, and nothing else says where traces and metrics should go",

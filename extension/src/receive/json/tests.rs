@@ -147,8 +147,7 @@ fn what_other_decoders_refuse_or_lose() {
 /// A string of JavaScript's that was cut in the middle of a pair.
 #[test]
 fn half_of_a_pair_costs_one_character() {
-    let document =
-        r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"\ud83d\ude80 cut \ud83d","traceState":"\ude80"}]}]}]}"#;
+    let document = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"\ud83d\ude80 cut \ud83d","traceState":"\ude80"}]}]}]}"#;
     let bytes = transcoded(Signal::Traces, document.as_bytes()).unwrap();
     let request = ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap();
     let span = &request.resource_spans[0].scope_spans[0].spans[0];
