@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use lambda_flush_e2e::measured::{self, Sums};
 use lambda_flush_e2e::rig;
 use lambda_testkit::backend::OtlpSignal;
 use lambda_testkit::rie::{RieBuilder, RieError, RieSandbox};
+use lambda_testkit::sandbox::free_address;
 use lambda_testkit::{Backend, Status};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
@@ -180,8 +180,7 @@ fn logs(body: &[u8]) -> Vec<String> {
 
 /// Three free ports of 127.0.0.1, for the extension's receivers.
 fn ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
-    listeners.map(|listener| listener.local_addr().expect("its address").port())
+    [(); 3].map(|()| free_address().expect("a port").port())
 }
 
 /// The function with the extension: how long each invocation took, and what it printed.

@@ -1,6 +1,6 @@
 //! The doors: where the function's own OpenTelemetry SDK may send OTLP, over HTTP and over gRPC.
 //!
-//! Both addresses speak both. A request is read into claimed memory ([`room`]), walked through without decoding, and
+//! Both addresses speak both. A request is read into claimed memory (`room`), walked through without decoding, and
 //! offered to the core, whose answer is the sender's answer. Nothing here waits without a deadline, and a request that
 //! can't be taken is refused at once: its sender still has it.
 
