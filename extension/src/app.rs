@@ -1,26 +1,32 @@
 //! Wiring: bind, register, run. No behaviour.
+//!
+//! The function's start waits for `register` and for the first `/next`, so before them there is only what they need;
+//! the rest is made while the platform starts the function.
 
 use std::process::ExitCode;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
-use crate::config::{self, Config, Fault, Listen, ProcessEnv, Source};
+use crate::config::{self, Early, Fault, ProcessEnv, Source};
 use crate::core::{Flusher, Level, Notice};
-use crate::driver::{Driver, Inputs};
+use crate::driver::{self, Driver, Inputs};
 use crate::export::Exporter;
 use crate::lambda::lifecycle::Gate;
+use crate::lambda::telemetry::listener::Sink;
 use crate::lambda::telemetry::records::Schema;
-use crate::lambda::turnstile::Registration;
-use crate::lambda::{telemetry, turnstile};
+use crate::lambda::telemetry::subscription::Subscription;
+use crate::lambda::turnstile::{self, Registration};
 use crate::limits::BLOCKING_THREADS_MAX;
+use crate::listeners::{Listeners, Receivers};
 use crate::output::Output;
 use crate::panics;
-use crate::receive::doors::{self, Door};
-use crate::receive::unix;
+use crate::receive::doors::Door;
 
 /// Events that may wait for the driver; a full queue holds the sockets back.
 const INPUTS_MAX: usize = 64;
+/// Turns of the scheduler in which the first `/next` is connected and written.
+const NEXT_TURNS: usize = 4;
 
 /// Runs the extension until SHUTDOWN.
 #[must_use]
@@ -30,8 +36,8 @@ pub fn run(name: &str) -> ExitCode {
         eprintln!("AWS_LAMBDA_RUNTIME_API is not set: this program runs inside AWS Lambda. See --help.");
         return ExitCode::from(64); // EX_USAGE
     };
-    let output = Output::stdout();
-    let (config, faults) = config::read(&environment);
+    let early = config::early(&environment);
+    let listeners = Listeners::bind(&early);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build() {
         Ok(runtime) => runtime,
@@ -40,71 +46,80 @@ pub fn run(name: &str) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // On the heap: on its way down it would be copied from frame to frame, each of them pages to be had from the kernel.
-    runtime.block_on(Box::pin(extension(name, &runtime_api, config, &faults, output)));
+    runtime.block_on(extension(name, &runtime_api, &early, environment, listeners));
     // A name that is still being resolved must not keep the process.
     runtime.shutdown_background();
     ExitCode::SUCCESS
 }
 
-async fn extension(name: &str, runtime_api: &str, config: Config, faults: &[Fault], output: Output) {
-    let clock = Clock::start();
-    let (links_in, links) = mpsc::channel(INPUTS_MAX);
+async fn extension(
+    name: &str,
+    runtime_api: &str,
+    early: &Early,
+    environment: ProcessEnv,
+    listeners: Listeners,
+) {
+    let (clock, output) = (Clock::start(), Output::stdout());
     let (events, lifecycle) = mpsc::channel(1);
-    let (doors_in, doors) = mpsc::channel(INPUTS_MAX);
     let (platform_in, platform) = mpsc::channel(INPUTS_MAX);
-    let mut inputs = Inputs { lifecycle, links, doors, platform };
-    // Before `register`: the runtime is started only after it, so the library can connect at once.
-    match unix::bind(&config.socket) {
-        Ok(listener) => drop(tokio::spawn(unix::serve(listener, links_in.clone()))),
-        Err(error) => error_notice(&output, format!("LAMBDA_FLUSH_SOCKET can't be bound: {error}")),
-    }
-    let door = Door::new(doors_in, output.clone());
-    let sign = door.sign();
-    open_doors(config.listen, door, &output).await;
-    // The platform sends only to who listens already.
-    let schema = if config.flush.managed { Schema::Managed } else { Schema::OnDemand };
-    let telemetry = telemetry::open(config.listen.telemetry, schema, &platform_in, &output);
-    let managed = config.flush.managed;
-    let exporter = Exporter::new(config.export);
-    let mut driver = Driver::new(clock, Flusher::new(config.flush), exporter, output.clone()).showing(sign);
-    let driving = async {
-        if let Err(panic) = panics::caught(driver.run(&mut inputs)).await {
-            driver.limp(&panic, &mut inputs).await;
+    let (registered, begin) = oneshot::channel();
+    let schema = if early.managed { Schema::Managed } else { Schema::OnDemand };
+    let telemetry = listeners.telemetry_port().map(|port| Subscription {
+        port,
+        schema,
+        events: platform_in.clone(),
+        output: output.clone(),
+    });
+    let registration = Registration { name, runtime_api, managed: early.managed, telemetry, registered };
+    // On the heap, what is large: on its way down it would be copied from frame to frame, each of them pages to be had
+    // from the kernel.
+    let turning = Box::pin(turnstile::run(registration, Gate::new(events, clock), &output));
+    let driving = Box::pin(async {
+        // Its sender lives for as long as the turnstile turns.
+        let _registered = begin.await;
+        for _ in 0..NEXT_TURNS {
+            tokio::task::yield_now().await;
         }
-    };
-    let turning = async {
-        for Fault { variable, message } in faults {
-            error_notice(&output, format!("{variable} {message}"));
-        }
-        let registration = Registration { name, runtime_api, managed, telemetry };
-        turnstile::run(registration, Gate::new(events, clock), &output).await;
-    };
+        let sink = Sink::new(platform_in, schema, output.clone());
+        let (links_in, links) = mpsc::channel(INPUTS_MAX);
+        let (doors_in, doors) = mpsc::channel(INPUTS_MAX);
+        let inputs = Inputs { lifecycle, links, doors, platform };
+        let door = Door::new(doors_in, output.clone());
+        let receivers = Receivers { links: links_in, door, telemetry: sink };
+        Box::pin(drive(&environment, clock, inputs, listeners, receivers, &output)).await;
+    });
     tokio::select! {
-        () = driving => {}
+        biased;
         () = turning => {}
+        () = driving => {}
     }
-    drop(links_in); // Kept so that the driver's end of the channel stays open without a socket.
 }
 
-/// A door that can't be opened costs only itself.
-async fn open_doors(listen: Listen, door: Door, output: &Output) {
-    let doors = [
-        ("LAMBDA_FLUSH_OTLP_HTTP_ADDR", listen.otlp_http),
-        ("LAMBDA_FLUSH_OTLP_GRPC_ADDR", listen.otlp_grpc),
-    ];
-    for (variable, address) in doors {
-        let Some(address) = address else { continue };
-        match doors::bind(address).await {
-            Ok(listener) => drop(tokio::spawn(door.clone().serve(listener))),
-            Err(error) => {
-                let advice = "set it to another IP:port, or to off if no SDK sends there";
-                error_notice(output, format!("{variable}: {address} can't be bound ({error}); {advice}"));
-            }
+async fn drive(
+    environment: &ProcessEnv,
+    clock: Clock,
+    mut inputs: Inputs,
+    listeners: Listeners,
+    to: Receivers,
+    output: &Output,
+) {
+    let made = panics::caught(async {
+        let (config, faults) = config::read(environment);
+        for Fault { variable, message } in faults {
+            output.notice(&Notice { level: Level::Error, message: format!("{variable} {message}") });
         }
+        let exporter = Exporter::new(config.export);
+        let driver = Driver::new(clock, Flusher::new(config.flush), exporter, output.clone());
+        driver.showing(to.door.sign())
+    });
+    let mut driver = match made.await {
+        Ok(driver) => driver,
+        Err(panic) => return driver::without(&panic, &mut inputs, output).await,
+    };
+    // Kept so that the driver's end of each channel stays open without a listener.
+    let (_links, _door) = (to.links.clone(), to.door.clone());
+    listeners.serve(to, output);
+    if let Err(panic) = panics::caught(driver.run(&mut inputs)).await {
+        driver.limp(&panic, &mut inputs).await;
     }
-}
-
-fn error_notice(output: &Output, message: String) {
-    output.notice(&Notice { level: Level::Error, message });
 }

@@ -4,6 +4,7 @@
 //! # Layout
 //! - [`core`]: every decision, without I/O; [`limits`]: every limit.
 //! - [`app`]: wiring; [`driver`]: the one loop around the core; [`clock`]: the only reader of clocks.
+//! - [`listeners`]: what is bound before `register`;
 //! - [`lambda`]: Extensions API; [`receive`]: hand-off socket; [`export`]: OTLP to the backend.
 //! - [`config`]; [`output`]: lines on stdout; [`dead_letter`], [`summary`]: what they say.
 //! - [`check`]: `--check`, the doctor.
@@ -19,6 +20,7 @@ pub mod driver;
 pub mod export;
 pub mod lambda;
 pub mod limits;
+pub mod listeners;
 pub mod output;
 pub mod panics;
 pub mod receive;

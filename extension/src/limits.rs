@@ -118,7 +118,7 @@ pub const DRAIN_PERCENT_MAX: u32 = 15;
 /// At SHUTDOWN what is unsettled after this part of the time, in percent, is prepared as dead letters.
 pub const PREPARE_AFTER_PERCENT: u32 = 20;
 /// The fixed part of what SHUTDOWN keeps back for dead letters, the summary and the exit.
-pub const EXIT_RESERVE: Duration = Duration::from_millis(50);
+pub const EXIT_RESERVE: Duration = Duration::from_millis(100);
 /// The reserve never takes more of the time left, in percent: exports get their chance too.
 pub const EXIT_RESERVE_PERCENT_MAX: u32 = 60;
 /// Compressing, encoding and printing dead letters on a whole core, before it was measured (bytes a second).
@@ -135,8 +135,9 @@ pub const MEMORY_MB_PER_CORE: u64 = 1_769;
 pub const BLOCKING_THREADS_MAX: usize = 4;
 /// Without a timer of the core the driver still looks up now and then: the wall clock may have stepped.
 pub const LOOK_UP: Duration = Duration::from_secs(1);
-/// How long the summary may take to be printed.
-pub const SUMMARY_WAIT: Duration = Duration::from_millis(20);
+/// How long the summary may take to be printed, and never more than half of the time left. Only a stalled pipe takes
+/// so long, but the writer is a thread: with a small part of a core it may have to wait for its turn as long as that.
+pub const SUMMARY_WAIT: Duration = Duration::from_secs(1);
 /// Broken links that get a line; more would only fill the log.
 pub const LINK_FAULTS_TOLD_MAX: u32 = 5;
 
@@ -169,8 +170,6 @@ pub const TELEMETRY_BATCH_WAIT: Duration = Duration::from_millis(25);
 pub const SUBSCRIPTION_CONNECT_WAIT: Duration = Duration::from_millis(100);
 /// Until the platform has answered the subscription; nothing is held back.
 pub const SUBSCRIPTION_ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// Connections to the telemetry listener that may wait.
-pub const TELEMETRY_BACKLOG: u32 = 128;
 /// Connections to the telemetry listener that are served at a time.
 pub const TELEMETRY_CONNECTIONS_MAX: usize = 32;
 /// One such connection, from accepting to the answer.

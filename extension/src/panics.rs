@@ -3,21 +3,21 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::task::Poll;
 
 /// Runs `future`; a panic becomes its message. The future is not polled again after one.
 ///
+/// It is on the heap, for whoever awaits it would have room for it twice: on its way here and here.
+///
 /// # Errors
 /// The panic's message.
-pub async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = pin!(future);
+pub fn caught<F: Future>(future: F) -> impl Future<Output = Result<F::Output, String>> {
+    let mut future = Box::pin(future);
     std::future::poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
         Err(panic) => Poll::Ready(Err(message(panic.as_ref()))),
     })
-    .await
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

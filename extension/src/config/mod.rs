@@ -18,7 +18,7 @@ use crate::core::{FlushConfig, Signal};
 pub use export::{Compression, Destination, ExportConfig, Protocol};
 pub use headers::Headers;
 pub use proxy::{Proxies, Proxy};
-pub use read::read;
+pub use read::{early, read};
 pub use table::{TABLE, Variable, markdown};
 pub use tls::{PemFile, TlsFiles};
 
@@ -72,6 +72,17 @@ pub struct Config {
     pub socket: SocketAddress,
     /// Where we listen for OTLP and for the platform.
     pub listen: Listen,
+}
+
+/// What has to be known before `register`. Its faults are [`read`]'s to tell.
+#[derive(Debug, Clone)]
+pub struct Early {
+    /// Where functions hand off.
+    pub socket: SocketAddress,
+    /// Where we listen for OTLP and for the platform.
+    pub listen: Listen,
+    /// Whether this is a managed instance.
+    pub managed: bool,
 }
 
 /// TCP addresses of ours; `None` switches a receiver off.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::vars::Vars;
-use super::{Config, Fault, Listen, SocketAddress, Source, export};
+use super::{Config, Early, Fault, Listen, SocketAddress, Source, export};
 use crate::core::{FlushConfig, Strategy};
 use crate::limits::{
     BATCH_BYTES_MAX, BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, DEAD_LETTER_BYTES_PER_SECOND,
@@ -13,6 +13,13 @@ use crate::limits::{
 const BILLED_MS_DEFAULT: u64 = 100;
 /// The longest a Lambda invocation may take; a larger cap means nothing.
 const BILLED_MS_MAX: u64 = 900_000;
+
+/// Only what has to be known before `register`.
+#[must_use]
+pub fn early(source: &dyn Source) -> Early {
+    let vars = &mut Vars::new(source);
+    Early { socket: socket(vars), listen: listen(vars), managed: managed(vars) }
+}
 
 /// The configuration and everything that is wrong with it, at once.
 #[must_use]
@@ -28,9 +35,7 @@ pub fn read(source: &dyn Source) -> (Config, Vec<Fault>) {
         strategy: strategy(vars),
         billed_max: vars.millis(&["LAMBDA_FLUSH_MAX_BILLED_MS"], BILLED_MS_DEFAULT, &(0..=BILLED_MS_MAX)),
         export_timeout: export.timeout_max(),
-        managed: vars
-            .text("AWS_LAMBDA_INITIALIZATION_TYPE")
-            .is_some_and(|kind| kind == "lambda-managed-instances"),
+        managed: managed(vars),
         buffer_bytes_max: buffer(vars, memory_mb),
         request_bytes_max: vars.number(
             &["LAMBDA_FLUSH_OTLP_REQUEST_BYTES_MAX"],
@@ -46,6 +51,10 @@ pub fn read(source: &dyn Source) -> (Config, Vec<Fault>) {
     };
     let config = Config { flush, export, socket: socket(vars), listen };
     (config, std::mem::take(&mut vars.faults))
+}
+
+fn managed(vars: &Vars<'_>) -> bool {
+    vars.text("AWS_LAMBDA_INITIALIZATION_TYPE").is_some_and(|kind| kind == "lambda-managed-instances")
 }
 
 fn buffer(vars: &mut Vars<'_>, memory_mb: u64) -> u64 {

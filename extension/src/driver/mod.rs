@@ -38,6 +38,34 @@ pub struct Inputs {
     pub platform: Receiver<Platform>,
 }
 
+/// Instead of a driver, if none could be made: lets invocations pass.
+pub async fn without(panic: &str, inputs: &mut Inputs, output: &Output) {
+    tell_failure(output, panic);
+    until_shutdown(inputs).await;
+}
+
+fn tell_failure(output: &Output, panic: &str) {
+    let message = format!("the driver failed ({panic}); telemetry is lost until the next environment");
+    output.notice(&Notice { level: Level::Error, message });
+}
+
+/// Lets everything pass that comes before SHUTDOWN; returns its reason and its deadline.
+async fn until_shutdown(inputs: &mut Inputs) -> Option<(String, Duration)> {
+    loop {
+        let lifecycle = tokio::select! {
+            biased;
+            lifecycle = inputs.lifecycle.recv() => lifecycle?,
+            // Dropped: their senders are told so, and keep what they have.
+            Some(_) = inputs.doors.recv() => continue,
+            Some(_) = inputs.links.recv() => continue,
+            Some(_) = inputs.platform.recv() => continue,
+        };
+        if let Event::Shutdown { reason, deadline } = lifecycle.event {
+            return Some((reason, deadline));
+        }
+    }
+}
+
 /// See the module's description.
 #[derive(Debug)]
 pub struct Driver {
@@ -102,26 +130,14 @@ impl Driver {
 
     /// After a panic: lets invocations pass, and at SHUTDOWN says what was lost.
     pub async fn limp(&mut self, panic: &str, inputs: &mut Inputs) {
-        let message = format!("the driver failed ({panic}); telemetry is lost until the next environment");
-        self.output.notice(&Notice { level: Level::Error, message });
+        tell_failure(&self.output, panic);
         drop(self.call_next.take());
         self.doors.clear();
         self.links.clear();
         self.sign.show(None);
-        loop {
-            let lifecycle = tokio::select! {
-                biased;
-                lifecycle = inputs.lifecycle.recv() => lifecycle,
-                // Dropped: their senders are told so, and keep what they have.
-                Some(_) = inputs.doors.recv() => continue,
-                Some(_) = inputs.links.recv() => continue,
-                Some(_) = inputs.platform.recv() => continue,
-            };
-            let Some(lifecycle) = lifecycle else { return };
-            if let Event::Shutdown { reason, deadline } = lifecycle.event {
-                self.core.abandon();
-                return self.print_summary(&reason, deadline).await;
-            }
+        if let Some((reason, deadline)) = until_shutdown(inputs).await {
+            self.core.abandon();
+            self.print_summary(&reason, deadline).await;
         }
     }
 

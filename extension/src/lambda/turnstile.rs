@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use lambda_extension::{Extension, LambdaEvent, NextEvent};
+use tokio::sync::oneshot;
 use tower::Service;
 
 use super::fallback;
@@ -31,11 +32,13 @@ pub struct Registration<'a> {
     pub managed: bool,
     /// To be had once the extension is registered.
     pub telemetry: Option<Subscription>,
+    /// Told just before the first `/next`.
+    pub registered: oneshot::Sender<()>,
 }
 
 /// Registers and turns for ever.
 pub async fn run(registration: Registration<'_>, gate: Gate, output: &Output) {
-    let Registration { name, runtime_api, managed, telemetry } = registration;
+    let Registration { name, runtime_api, managed, telemetry, registered: told } = registration;
     let events: &[&str] = if managed { &["SHUTDOWN"] } else { &["INVOKE", "SHUTDOWN"] };
     let registered = register(name, events, gate.clone(), output).await;
     let id = registered.extension_id.clone();
@@ -44,6 +47,8 @@ pub async fn run(registration: Registration<'_>, gate: Gate, output: &Output) {
         telemetry.begin(runtime_api, &id).await;
     }
     gate.registered().await;
+    // Whoever waited for it ends only with the process.
+    let _ended = told.send(());
     let ended = match panics::caught(registered.run()).await {
         Ok(Ok(())) => "it returned".to_owned(),
         Ok(Err(error)) => error.to_string(),

@@ -14,19 +14,17 @@ use crate::config::SocketAddress;
 use crate::core::LinkId;
 use crate::limits::{ACCEPT_PAUSE, LINKS_MAX};
 
-/// Binds the socket.
+/// Binds the socket; connections wait for [`serve`].
 ///
 /// # Errors
 /// The address is taken or can't be made.
-pub fn bind(address: &SocketAddress) -> io::Result<UnixListener> {
-    let listener = match address {
+pub fn bind(address: &SocketAddress) -> io::Result<StdListener> {
+    match address {
         SocketAddress::Abstract(name) => {
-            StdListener::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)?
+            StdListener::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)
         }
-        SocketAddress::Path(path) => bind_path(path)?,
-    };
-    listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
+        SocketAddress::Path(path) => bind_path(path),
+    }
 }
 
 /// `/tmp` survives a reset of the sandbox, so a socket file may be left over. It is removed only when nobody

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use lambda_flush_extension::core::{Platform, RequestId};
-use lambda_flush_extension::lambda::telemetry::listener::{Sink, bind, serve};
+use lambda_flush_extension::lambda::telemetry::listener::{Sink, serve};
 use lambda_flush_extension::lambda::telemetry::records::Schema;
 use lambda_flush_extension::limits::{
     TELEMETRY_BODY_BYTES_MAX, TELEMETRY_CONNECTION_MAX, TELEMETRY_CONNECTIONS_MAX,
 };
 use lambda_flush_extension::output::Output;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +24,9 @@ struct Rig {
 
 fn rig(room: usize) -> Rig {
     let (sender, events) = mpsc::channel(room);
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(listener).unwrap();
     let address = listener.local_addr().unwrap();
     let sink = Sink::new(sender, Schema::OnDemand, Output::default());
     tokio::spawn(serve(listener, sink.clone()));

@@ -6,8 +6,6 @@
 //! request: a kept one would be stale after a freeze. Of a body only the record at hand is held.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -28,21 +26,10 @@ use super::records::{self, Schema};
 use super::splitter::Splitter;
 use crate::core::{Level, Notice, Platform};
 use crate::limits::{
-    ACCEPT_PAUSE, TELEMETRY_BACKLOG, TELEMETRY_BODY_BYTES_MAX, TELEMETRY_CONNECTION_MAX,
-    TELEMETRY_CONNECTIONS_MAX, TELEMETRY_QUEUE_WAIT, TELEMETRY_READ_BYTES,
+    ACCEPT_PAUSE, TELEMETRY_BODY_BYTES_MAX, TELEMETRY_CONNECTION_MAX, TELEMETRY_CONNECTIONS_MAX,
+    TELEMETRY_QUEUE_WAIT, TELEMETRY_READ_BYTES,
 };
 use crate::output::Output;
-
-/// Binds the listener. `SO_REUSEADDR`: connections of before a reset must not be in the way.
-///
-/// # Errors
-/// The address is taken, or is not ours.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(TELEMETRY_BACKLOG)
-}
 
 /// Where what is read goes. Clones share it.
 #[derive(Debug, Clone)]

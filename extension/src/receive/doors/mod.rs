@@ -16,8 +16,6 @@ mod tests;
 mod work;
 
 use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -59,15 +57,6 @@ pub struct Door {
     body_wait: Duration,
     sign: Sign,
     work: Work,
-}
-
-/// Binds an address of `LAMBDA_FLUSH_OTLP_HTTP_ADDR` or `LAMBDA_FLUSH_OTLP_GRPC_ADDR`; to be done before `register`,
-/// so that the function's first export finds somebody.
-///
-/// # Errors
-/// The address is taken, or is not ours.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }
 
 impl Door {

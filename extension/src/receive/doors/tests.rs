@@ -56,7 +56,7 @@ struct Stand {
 async fn stand() -> Stand {
     let (input, requests) = mpsc::channel(64);
     let door = Door { body_wait: BODY_WAIT, ..Door::new(input, Output::default()) };
-    let listener = super::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(door.clone().serve(listener));
     Stand { address, door, requests }

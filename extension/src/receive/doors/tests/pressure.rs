@@ -120,7 +120,7 @@ async fn who_takes_no_answer_makes_place_in_the_end() {
             input.answer.send(Admission::Accepted).ok();
         }
     });
-    let listener = crate::receive::doors::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(door.serve(listener));
     let mut stuck = Vec::new();
