@@ -85,8 +85,8 @@ async fn extension(
         let (doors_in, doors) = mpsc::channel(INPUTS_MAX);
         let inputs = Inputs { lifecycle, links, doors, platform };
         let door = Door::new(doors_in, output.clone());
-        let receivers = Receivers { links: links_in, door, telemetry: sink };
-        Box::pin(drive(&environment, clock, inputs, listeners, receivers, &output)).await;
+        let receivers = Receivers { links: links_in, door, telemetry: sink, output: output.clone() };
+        Box::pin(drive(&environment, clock, inputs, listeners, receivers)).await;
     });
     tokio::select! {
         biased;
@@ -101,8 +101,8 @@ async fn drive(
     mut inputs: Inputs,
     listeners: Listeners,
     to: Receivers,
-    output: &Output,
 ) {
+    let output = to.output.clone();
     let made = panics::caught(async {
         let (config, faults) = config::read(environment);
         for Fault { variable, message } in faults {
@@ -114,11 +114,11 @@ async fn drive(
     });
     let mut driver = match made.await {
         Ok(driver) => driver,
-        Err(panic) => return driver::without(&panic, &mut inputs, output).await,
+        Err(panic) => return driver::without(&panic, &mut inputs, &output).await,
     };
     // Kept so that the driver's end of each channel stays open without a listener.
     let (_links, _door) = (to.links.clone(), to.door.clone());
-    listeners.serve(to, output);
+    listeners.serve(to);
     if let Err(panic) = panics::caught(driver.run(&mut inputs)).await {
         driver.limp(&panic, &mut inputs).await;
     }

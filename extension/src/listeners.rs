@@ -33,6 +33,8 @@ pub struct Receivers {
     pub door: Door,
     /// For the platform's telemetry.
     pub telemetry: Sink,
+    /// For what went wrong.
+    pub output: Output,
 }
 
 impl Listeners {
@@ -59,9 +61,9 @@ impl Listeners {
     }
 
     /// Says what could not be bound, and accepts for ever.
-    pub fn serve(self, to: Receivers, output: &Output) {
+    pub fn serve(self, to: Receivers) {
         for notice in &self.notices {
-            output.notice(notice);
+            to.output.notice(notice);
         }
         let hand_off = self.hand_off.map(|listener| {
             listener.set_nonblocking(true)?;
@@ -82,7 +84,8 @@ impl Listeners {
         for served in doors.chain(hand_off).chain(telemetry) {
             if let Err(error) = served {
                 let error: io::Error = error;
-                output.notice(&error_notice(format!("a listener of the extension can't be served: {error}")));
+                to.output
+                    .notice(&error_notice(format!("a listener of the extension can't be served: {error}")));
             }
         }
     }
