@@ -84,9 +84,7 @@ impl Relay {
     fn receive(&mut self, read: &[u8]) {
         self.extension.receive(read);
         let mut messages = Vec::new();
-        while let Some(message) = self.extension.poll().expect("the function keeps the protocol") {
-            messages.push(message);
-        }
+        self.extension.poll_all(&mut messages).expect("the function keeps the protocol");
         self.handle(Event::LinkReceived(LINK, messages));
     }
 

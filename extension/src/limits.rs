@@ -18,13 +18,11 @@ pub const PROCESSES_MAX: usize = 64;
 pub const REPLY_BYTES_MAX: usize = 64 << 10;
 /// One read from a hand-off link.
 pub const LINK_READ_BYTES: usize = 64 << 10;
-/// About a frame, to guess how many a read has brought.
-pub const LINK_FRAME_BYTES_USUAL: usize = 256;
 
 /// Default of `LAMBDA_FLUSH_OTLP_REQUEST_BYTES_MAX`: an open batch of this size is closed.
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// An open batch that has passed this gets the memory of a whole one at once.
-pub const BATCH_SMALL_BYTES: usize = 32 << 10;
+pub const BATCH_SMALL_BYTES: usize = 8 << 10;
 /// What it gets beside [`BATCH_BYTES_MAX`]: for the item that closes it, and what stands around the items.
 pub const BATCH_SLACK_BYTES: usize = 16 << 10;
 /// So much is left free before the items for a resource and a scope; larger ones cost a copy of the batch.

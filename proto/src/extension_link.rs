@@ -13,6 +13,7 @@ use prost::Message;
 
 use crate::error::WireError;
 use crate::frame::{self, Head};
+use crate::items::ReceivedItems;
 use crate::limits::{
     COUNTERS_REASONS_MAX, FRAME_HEADER_BYTES, LINK_HELLOS_MAX, LINK_SCOPES_BYTES_MAX, LINK_SCOPES_MAX,
     NAME_BYTES_MAX, REASON_BYTES_MAX, RESOURCE_BYTES_MAX, SCOPE_BYTES_MAX,
@@ -32,6 +33,8 @@ pub enum Received {
     Scope(Scope),
     /// One item or a whole request. It is the extension's from here on.
     Item(ReceivedItem),
+    /// Several items; only [`ExtensionLink::poll_all`] puts them together.
+    Items(ReceivedItems),
     /// A span that may never end.
     SpanStarted {
         /// What is known of it.
@@ -142,15 +145,29 @@ impl ExtensionLink {
         Ok(None)
     }
 
-    /// All messages that are there, as [`Self::poll`] gives them one by one.
+    /// All messages that are there, as [`Self::poll`] gives them one by one, but for items that stand together.
     ///
     /// # Errors
     /// As [`Self::poll`]; what came before the fault is in `messages`.
     pub fn poll_all(&mut self, messages: &mut Vec<Received>) -> Result<(), WireError> {
-        while let Some(message) = self.poll()? {
-            messages.push(message);
+        loop {
+            if let Some(items) = self.items() {
+                messages.push(Received::Items(items));
+            }
+            match self.poll()? {
+                Some(message) => messages.push(message),
+                None => return Ok(()),
+            }
         }
-        Ok(())
+    }
+
+    /// Whatever is wrong with what stands behind them, [`Self::poll`] finds it.
+    fn items(&mut self) -> Option<ReceivedItems> {
+        self.version?;
+        let left = self.credit_bytes.saturating_sub(self.received_bytes);
+        let items = ReceivedItems::take(&mut self.inbound, left)?;
+        self.received_bytes += items.credit_bytes();
+        Some(items)
     }
 
     fn accept(&mut self, message: to_extension::Message, frame_bytes: u64) -> Result<Received, WireError> {

@@ -88,6 +88,28 @@ pub(crate) fn as_item(mut frame: Bytes) -> Result<Item, Bytes> {
     Ok(item)
 }
 
+/// An `Item` frame that stands in a buffer.
+pub(crate) struct Peeked {
+    /// Without its bytes.
+    pub(crate) item: Item,
+    /// How many those are: they end the frame.
+    pub(crate) bytes: usize,
+    /// With the length prefix.
+    pub(crate) frame_bytes: usize,
+}
+
+/// What [`take`] and [`as_item`] would find at `start`, if that is a whole item; nothing is taken.
+#[inline]
+pub(crate) fn peek_item(buffer: &[u8], start: usize) -> Option<Peeked> {
+    let (prefix, rest) = buffer.get(start..)?.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+    let length = u32::from_le_bytes(*prefix) as usize;
+    if length > FRAME_BYTES_MAX {
+        return None;
+    }
+    let (item, bytes) = item_head(rest.get(..length)?)?;
+    Some(Peeked { item, bytes, frame_bytes: FRAME_HEADER_BYTES + length })
+}
+
 /// What stands before the bytes of an item, and how many those are: they end the frame.
 fn item_head(mut rest: &[u8]) -> Option<(Item, usize)> {
     if payload(ITEM_TAG, &mut rest)? != rest.len() {

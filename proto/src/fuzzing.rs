@@ -9,9 +9,12 @@ use crate::otlp::walk::count;
 pub fn decode(data: &[u8]) {
     let Some((first, stream)) = data.split_first() else { return };
     let piece = usize::from(*first).max(1);
-    let whole = received(stream, stream.len().max(1));
-    let pieces = received(stream, piece);
+    let whole = received(stream, stream.len().max(1), false);
+    let pieces = received(stream, piece, false);
     assert!(whole == pieces, "how the bytes were cut changed what they mean");
+    for piece in [stream.len().max(1), piece] {
+        assert!(whole == received(stream, piece, true), "taken together they mean something else");
+    }
     let mut function = FunctionLink::new(1);
     for chunk in stream.chunks(piece) {
         if function.receive(chunk).is_err() {
@@ -20,24 +23,39 @@ pub fn decode(data: &[u8]) {
     }
 }
 
-fn received(stream: &[u8], piece: usize) -> (Vec<Received>, bool) {
-    let mut link = ExtensionLink::default();
-    let mut out = Vec::new();
+/// One message at a time, or all that are there, and whether there was no fault. The first `Hello` is welcomed.
+fn received(stream: &[u8], piece: usize, together: bool) -> (Vec<Received>, bool) {
+    let (mut link, mut out, mut welcomed) = (ExtensionLink::default(), Vec::new(), false);
     for chunk in stream.chunks(piece) {
         link.receive(chunk);
         loop {
-            match link.poll() {
-                Ok(Some(Received::Hello(hello))) => {
-                    link.welcome(1 << 20);
-                    out.push(Received::Hello(hello));
-                }
-                Ok(Some(message)) => out.push(message),
-                Ok(None) => break,
-                Err(_) => return (out, false),
+            let before = out.len();
+            let polled = match together && welcomed {
+                true => link.poll_all(&mut out),
+                false => link.poll().map(|message| out.extend(message)),
+            };
+            if !welcomed && matches!(out.last(), Some(Received::Hello(_))) {
+                link.welcome(1 << 20);
+                welcomed = true;
+            }
+            if polled.is_err() {
+                return (apart(out), false);
+            }
+            if out.len() == before {
+                break;
             }
         }
     }
-    (out, true)
+    (apart(out), true)
+}
+
+/// Each item as a message of its own.
+pub(crate) fn apart(messages: Vec<Received>) -> Vec<Received> {
+    let apart = |message| match message {
+        Received::Items(items) => items.each().into_iter().map(Received::Item).collect(),
+        message => vec![message],
+    };
+    messages.into_iter().flat_map(apart).collect()
 }
 
 /// Goes through `data` as an export request, whose signal the first byte chooses. Whether it passed; what passes has

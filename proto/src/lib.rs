@@ -20,6 +20,7 @@
 //! # Layout
 //! - [`frame`]: length-prefixed frames; `Incomplete` is a value.
 //! - [`function_link`], [`extension_link`]: the two ends' state machines.
+//! - [`items`]: many items of one read, taken off together.
 //! - [`version`]: which versions an end speaks and what two ends agree on.
 //! - [`limits`]: every limit, with its unit in its name.
 //! - [`splice`]: writing length-delimited protobuf fields around bytes encoded elsewhere.
@@ -32,6 +33,7 @@ pub mod frame;
 pub mod function_link;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod items;
 pub mod limits;
 pub mod otlp;
 pub mod splice;

@@ -64,7 +64,7 @@ fn name(message: &Received) -> &'static str {
     match message {
         Received::Hello(_) => "Hello",
         Received::Scope(_) => "Scope",
-        Received::Item(_) => "Item",
+        Received::Item(_) | Received::Items(_) => "Item",
         Received::SpanStarted { .. } => "SpanStarted",
         Received::InvocationStarted(_) => "InvocationStarted",
         Received::InvocationDone(_) => "InvocationDone",

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use lambda_flush_proto::items::ReceivedBytes;
 use lambda_flush_proto::splice::{append, field, field_header, field_len};
 
 use super::Signal;
@@ -181,6 +182,22 @@ impl OpenBatch {
             }
         };
         self.bytes += group.push(item);
+    }
+
+    /// Adds encoded items until they end or it is full at `bytes_max`; whether it is.
+    pub fn push_items<'a>(
+        &mut self,
+        origin: &Origin,
+        items: &mut impl Iterator<Item = ReceivedBytes<'a>>,
+        bytes_max: usize,
+    ) -> bool {
+        for item in items {
+            self.push_item(origin, item.bytes, item.credit_bytes);
+            if self.is_full(bytes_max) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Adds a whole OTLP export request of `items` items. It is kept as it is until the batch closes.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lambda_flush_proto::Counters;
-use lambda_flush_proto::extension_link::{Content, ReceivedItem};
 use lambda_flush_proto::wire::{Hello, Scope};
 
 use super::batch::{Described, Origin};
@@ -127,18 +126,23 @@ impl Links {
         self.process_of(Some(nonce))
     }
 
-    /// An item came: whose it is and where it comes from. `None`: before any `Hello`.
-    pub fn item(&mut self, id: LinkId, item: &ReceivedItem) -> Option<(&mut Process, Option<&Origin>)> {
-        let link = self.links.get_mut(&id)?;
-        link.used(item.credit_bytes);
-        let nonce = link.process?;
+    /// The function of a link used `credit_bytes` of its credit.
+    pub fn used(&mut self, id: LinkId, credit_bytes: u64) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.used(credit_bytes);
+        }
+    }
+
+    /// Items came: whose they are, and where those of a scope come from. `None`: before any `Hello`.
+    pub fn source(&mut self, id: LinkId, scope_id: Option<u32>) -> Option<(&mut Process, Option<&Origin>)> {
+        let nonce = self.links.get(&id)?.process?;
         // It was forgotten for too many others.
         if !self.processes.iter().any(|process| process.nonce == nonce) {
             self.process(nonce);
         }
-        let origin = match item.content {
-            Content::Item { scope_id } => Some(self.links.get_mut(&id)?.origin(scope_id)),
-            Content::Request => None,
+        let origin = match scope_id {
+            Some(scope_id) => Some(self.links.get_mut(&id)?.origin(scope_id)),
+            None => None,
         };
         let process = self.processes.iter_mut().find(|process| process.nonce == nonce)?;
         Some((process, origin))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lambda_flush_proto::items::ReceivedBytes;
 
 use super::batch::{Closed, OpenBatch, Origin};
 use super::{BatchId, DeadLetter, Moment, Signal, Wall};
@@ -82,6 +83,20 @@ impl Store {
     /// Adds one encoded item.
     pub fn push_item(&mut self, signal: Signal, origin: &Origin, item: &[u8], credit_bytes: u64) {
         self.with_open(signal, |open| open.push_item(origin, item, credit_bytes));
+    }
+
+    /// Adds encoded items of one origin, in as many batches as it takes.
+    pub fn push_items<'a>(
+        &mut self,
+        signal: Signal,
+        origin: &Origin,
+        mut items: impl Iterator<Item = ReceivedBytes<'a>>,
+    ) {
+        let bytes_max = self.bytes_max;
+        let mut full = true;
+        while std::mem::take(&mut full) {
+            self.with_open(signal, |open| full = open.push_items(origin, &mut items, bytes_max));
+        }
     }
 
     /// Adds a whole request.

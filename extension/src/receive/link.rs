@@ -10,7 +10,7 @@ use tokio::net::unix::WriteHalf;
 use tokio::sync::mpsc;
 
 use crate::core::{LinkId, Reply};
-use crate::limits::{LINK_FRAME_BYTES_USUAL, LINK_READ_BYTES, REPLY_BYTES_MAX};
+use crate::limits::{LINK_READ_BYTES, REPLY_BYTES_MAX};
 
 /// From a link to the driver.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ fn with_room(inbound: &mut BytesMut) -> &mut BytesMut {
 }
 
 fn messages(link: &mut ExtensionLink) -> (Vec<Received>, Option<WireError>) {
-    let mut messages = Vec::with_capacity(1 + link.inbound().len() / LINK_FRAME_BYTES_USUAL);
+    let mut messages = Vec::new();
     let fault = link.poll_all(&mut messages).err();
     (messages, fault)
 }

@@ -346,7 +346,7 @@ impl std::fmt::Debug for Brief<'_> {
 
 fn brief(messages: &[lambda_flush_proto::Received]) -> String {
     use lambda_flush_proto::Received as R;
-    let items = messages.iter().filter(|message| matches!(message, R::Item(_))).count();
+    let items = messages.iter().filter(|message| matches!(message, R::Item(_) | R::Items(_))).count();
     let rest = messages.iter().filter_map(|message| match message {
         R::InvocationStarted(started) => Some(format!("Started {}", started.request_id)),
         R::InvocationDone(done) => Some(format!("Done {}", done.request_id)),
@@ -354,7 +354,7 @@ fn brief(messages: &[lambda_flush_proto::Received]) -> String {
         R::Goodbye(_) => Some("Goodbye".to_owned()),
         _ => None,
     });
-    format!("{items} items {}", rest.collect::<Vec<_>>().join(", "))
+    format!("{items} times items {}", rest.collect::<Vec<_>>().join(", "))
 }
 
 struct BriefAction<'a>(&'a Action);

@@ -23,9 +23,7 @@ impl Wire {
         let read = self.bytes.split_to(self.bytes.len().min(bytes_max));
         self.extension.receive(&read);
         let mut messages = Vec::new();
-        while let Some(message) = self.extension.poll().expect("what is within the credit is never refused") {
-            messages.push(message);
-        }
+        self.extension.poll_all(&mut messages).expect("what is within the credit is never refused");
         messages
     }
 
