@@ -5,18 +5,15 @@
 //! so bodies that are no array and records that can't be read are counted and confirmed. Each connection carries one
 //! request: a kept one would be stale after a freeze. Of a body only the record at hand is held.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
@@ -25,11 +22,14 @@ use tokio::time::timeout;
 use super::records::{self, Schema};
 use super::splitter::Splitter;
 use crate::core::{Level, Notice, Platform};
+use crate::export::Transport;
 use crate::limits::{
     ACCEPT_PAUSE, TELEMETRY_BODY_BYTES_MAX, TELEMETRY_CONNECTION_MAX, TELEMETRY_CONNECTIONS_MAX,
     TELEMETRY_QUEUE_WAIT, TELEMETRY_READ_BYTES,
 };
 use crate::output::Output;
+use crate::receive::doors::answer::Answer;
+use crate::receive::serve::{self, Handler};
 
 /// Where what is read goes. Clones share it.
 #[derive(Debug, Clone)]
@@ -119,7 +119,7 @@ pub async fn serve(listener: TcpListener, sink: Sink) {
 }
 
 async fn connection(stream: TcpStream, sink: Sink) -> hyper::Result<()> {
-    let service = service_fn(move |request| {
+    let handler = Handler::new(move |request| {
         let sink = sink.clone();
         async move {
             let status = status(&request);
@@ -128,14 +128,14 @@ async fn connection(stream: TcpStream, sink: Sink) -> hyper::Result<()> {
             } else {
                 pass_over(request).await;
             }
-            let mut response = Response::new(Empty::<Bytes>::new());
+            let mut response = Response::new(Answer::default());
             *response.status_mut() = status;
-            Ok::<_, Infallible>(response)
+            response
         }
     });
-    let mut http = http1::Builder::new();
-    http.keep_alive(false).max_buf_size(TELEMETRY_READ_BYTES);
-    http.serve_connection(TokioIo::new(stream), service).await
+    let mut settings = http1::Builder::new();
+    settings.keep_alive(false).max_buf_size(TELEMETRY_READ_BYTES);
+    serve::http1(&settings, Transport::Clear(stream), handler).await
 }
 
 /// The platform's deliveries are `POST /` with `application/json`; one without a content type may be one.

@@ -4,7 +4,7 @@
 //! offered to the core, whose answer is the sender's answer. Nothing here waits without a deadline, and a request that
 //! can't be taken is refused at once: its sender still has it.
 
-mod answer;
+pub(crate) mod answer;
 mod body;
 mod connections;
 mod grpc;
@@ -15,7 +15,7 @@ pub(crate) mod room;
 mod tests;
 mod work;
 
-use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -23,9 +23,8 @@ use std::time::Duration;
 use ::http::{Request, Response};
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioExecutor;
 use lambda_flush_proto::otlp::walk;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -39,6 +38,7 @@ use crate::limits::{
 use crate::output::Output;
 use crate::receive::door::{DoorInput, Sign};
 use crate::receive::json;
+use crate::receive::serve::{self, Handler};
 
 use answer::Answer;
 use connections::{Connection, Connections};
@@ -202,12 +202,11 @@ async fn serve_connection(
     let _slower = stream.set_nodelay(true);
     let connection = Arc::new(connection);
     let sign = door.sign.clone();
-    let service = service_fn(move |request| {
+    let handler = Handler::new(move |request| {
         let (door, busy) = (door.clone(), connection.busy());
-        async move { Ok::<_, Infallible>(door.answer(request).await.map(|answer| answer.keeping(busy))) }
+        async move { door.answer(request).await.map(|answer| answer.keeping(busy)) }
     });
-    let builder = builder();
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    let served = serve_either(stream, handler);
     tokio::select! {
         biased;
         // First of all: a request that comes at the same moment must not be begun.
@@ -219,17 +218,23 @@ async fn serve_connection(
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // No deadline for heads: it would also end idle connections, see `connections`.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(DOOR_READ_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(DOOR_WINDOW_BYTES)
-        .initial_connection_window_size(DOOR_WINDOW_BYTES)
-        .max_concurrent_streams(DOOR_STREAMS_MAX)
-        .max_header_list_size(DOOR_HEADERS_BYTES_MAX)
-        .max_send_buf_size(DOOR_READ_BYTES);
-    builder
+/// In the version that the client speaks.
+async fn serve_either(stream: TcpStream, handler: Handler) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (speaks_http2, stream) = serve::speaks_http2(stream).await?;
+    if speaks_http2 {
+        let mut settings = http2::Builder::new(TokioExecutor::new());
+        settings
+            .initial_stream_window_size(DOOR_WINDOW_BYTES)
+            .initial_connection_window_size(DOOR_WINDOW_BYTES)
+            .max_concurrent_streams(DOOR_STREAMS_MAX)
+            .max_header_list_size(DOOR_HEADERS_BYTES_MAX)
+            .max_send_buf_size(DOOR_READ_BYTES);
+        serve::http2(&settings, stream, handler).await?;
+    } else {
+        let mut settings = http1::Builder::new();
+        // No deadline for heads: it would also end idle connections, see `connections`.
+        settings.header_read_timeout(None).max_buf_size(DOOR_READ_BYTES);
+        serve::http1(&settings, stream, handler).await?;
+    }
+    Ok(())
 }
