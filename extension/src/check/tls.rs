@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::certificate::Certificate;
 use super::report::{Finding, Status};
-use crate::export::{Failure, Tls};
+use crate::export::{Failure, Tls, provider};
 use crate::limits::CHECK_AFTERTHOUGHT_WAIT;
 
 /// A certificate with fewer days left is told of.
@@ -87,10 +87,10 @@ async fn afterthought(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
 /// The certificate that the backend shows, whatever it is worth: the handshake is broken off at that point.
 async fn seen(stream: TcpStream, host: &str) -> Option<Certificate> {
     let name = ServerName::try_from(host.to_owned()).ok()?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let witness = Arc::new(Witness::default());
     let verifier: Arc<dyn ServerCertVerifier> = Arc::<Witness>::clone(&witness);
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()));
+    let builder = builder.with_safe_default_protocol_versions().ok()?;
     let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     // Always fails: that is the point.
     drop(TlsConnector::from(Arc::new(config)).connect(name, stream).await);
@@ -134,6 +134,6 @@ impl ServerCertVerifier for Witness {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }

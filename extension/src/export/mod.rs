@@ -3,7 +3,7 @@
 //! - [`Exporter`]: from a batch to its outcome.
 //! - `request` and `compress` make what goes out, `answer` reads what comes back, `failure` says what went wrong.
 //! - `pool` keeps connections, `connect` makes them: `resolve`, TCP, a proxy, `tls`, HTTP. `kept` ends them,
-//!   `pem` reads certificates.
+//!   `pem` reads certificates, `provider` says what TLS computes with.
 
 mod answer;
 mod compress;
@@ -14,6 +14,7 @@ mod headers_file;
 mod kept;
 pub(crate) mod pem;
 mod pool;
+mod provider;
 mod request;
 mod resolve;
 mod tls;
@@ -26,6 +27,7 @@ pub use exporter::Exporter;
 // For `--check`, which goes the same way step by step.
 pub(crate) use failure::Failure;
 pub(crate) use headers_file::HeadersFile;
+pub(crate) use provider::provider;
 // For the receivers.
 pub(crate) use request::PRODUCT;
 pub(crate) use resolve::resolve;

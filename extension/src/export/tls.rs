@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::failure::Failure;
 use super::pem::Pem;
+use super::provider::provider;
 use crate::config::{Fault, Protocol, TlsFiles};
 
 /// See the module's description.
@@ -100,8 +101,7 @@ fn config(files: &TlsFiles, protocol: Protocol) -> Result<Arc<ClientConfig>, Str
             }
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots);
