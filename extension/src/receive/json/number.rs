@@ -42,13 +42,30 @@ impl Scalar<'_> {
     }
 }
 
-/// Rust's parser knows more spellings of infinity than JSON does.
+/// By the parser of numbers that are no strings: Rust's own would bring its tables, and knows more spellings than JSON.
 fn decimal(text: &str) -> Option<f64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
-    text.parse().ok().filter(|number: &f64| digits && number.is_finite())
+    serde_json::from_str(text).ok().filter(|_| digits)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the bound is checked, the fraction is zero")]
 fn whole(number: f64) -> Option<i128> {
     (number.fract() == 0.0 && number.abs() < 2.0_f64.powi(64)).then_some(number as i128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_read_to_the_last_bit_and_only_as_json_spells_it() {
+        for exact in [0.1, 5e-324, f64::MAX, -1.797_693_134_862_315e308, 9_007_199_254_740_993.0] {
+            let read = Scalar::Text(&format!("{exact:e}")).double().map(f64::to_bits);
+            assert_eq!(read, Some(exact.to_bits()), "{exact}");
+        }
+        assert_eq!(Scalar::Text("5e0").whole(), Some(5));
+        for bad in ["", " 1", "1 ", "inf", "nan", "1e400", "1,5", "1.5x", "[1]"] {
+            assert_eq!(Scalar::Text(bad).double(), None, "{bad:?}");
+        }
+    }
 }
