@@ -26,6 +26,9 @@ const TIME: u16 = 0;
 const DATE: u16 = 1 << 5 | 1;
 /// Rounds of looking for a shorter encoding: two percent less than deflate's best level; more win next to nothing.
 const ITERATIONS: NonZeroU64 = NonZeroU64::new(5).unwrap();
+/// Of each megabyte, every block with a code of its own: code, tables and texts differ. Without a limit it splits until
+/// the codes themselves are longer than what they save.
+const SPLITS_MAX: u16 = 200;
 /// A regular file that everybody may run.
 const MODE: u32 = 0o100_755;
 
@@ -56,7 +59,8 @@ fn pack_file(file: &Path, zip: &Path) -> io::Result<()> {
 
 /// A zip with one entry.
 fn pack(name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
-    let options = Options { iteration_count: ITERATIONS, ..Options::default() };
+    let options =
+        Options { iteration_count: ITERATIONS, maximum_block_splits: SPLITS_MAX, ..Options::default() };
     let mut deflated = Vec::new();
     zopfli::compress(options, Format::Deflate, content, &mut deflated)?;
     let entry = entry(name, content, &deflated)?;

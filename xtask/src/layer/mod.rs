@@ -29,13 +29,15 @@ usage: cargo xtask layer [--arch x86_64|arm64] [--toolchain musl|gnu|debian]
 Writes target/layer/lambda-flush-<arch>.zip; publish it with `aws lambda publish-layer-version`.";
 
 /// Limits of a layer's size (promise P5), in bytes.
-pub(crate) const FILE_BYTES_MAX: u64 = 4_000_000;
+const FILE_BYTES_MAX: u64 = 4_000_000;
 /// Of the zip.
-pub(crate) const ZIP_BYTES_MAX: u64 = 1_800_000;
+const ZIP_BYTES_MAX: u64 = 1_800_000;
 /// A first build compiles every dependency with fat LTO.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The package and the binary in it, which is the extension's name in Lambda.
 const EXTENSION: (&str, &str) = ("lambda-flush-extension", "lambda-flush-extension");
+/// Of the extension, for the layer.
+const FEATURES: &str = "untraced";
 /// Columns of the drawn sizes.
 const BAR_COLUMNS: u64 = 40;
 
@@ -101,7 +103,7 @@ pub(crate) fn make(run: &mut Run, arch: Arch, flavour: Option<Flavour>) -> Resul
 pub(crate) fn make_with(run: &mut Run, toolchain: Toolchain) -> Result<Layer, Fault> {
     let arch = toolchain.arch;
     let (package, bin) = EXTENSION;
-    let file = build::build(run, &toolchain, package, bin)?;
+    let file = build::build(run, &toolchain, package, bin, FEATURES)?;
     elf::check_static(&file, arch)?;
     let zip = paths::target().join("layer").join(format!("lambda-flush-{}.zip", arch.name()));
     pack::pack(run, &file, &zip)?;
@@ -122,7 +124,7 @@ pub(crate) fn build_like(
     package: &str,
     bin: &str,
 ) -> Result<PathBuf, Fault> {
-    build::build(run, toolchain, package, bin)
+    build::build(run, toolchain, package, bin, "")
 }
 
 /// A layer for this machine itself.
