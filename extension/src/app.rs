@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
@@ -39,7 +40,9 @@ pub fn run(name: &str) -> ExitCode {
     let early = config::early(&environment);
     let listeners = Listeners::bind(&early);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build() {
+    runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
+    // As `build`, but for the scheduler of many threads, which would be linked.
+    let runtime = match runtime.build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("the extension could not start: {error}");

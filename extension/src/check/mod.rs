@@ -12,6 +12,8 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
+
 use crate::clock::Clock;
 use crate::config::{self, Config, ExportConfig, Fault, Source};
 use crate::core::Strategy;
@@ -32,7 +34,7 @@ pub const EXIT_CONFIG: u8 = 78;
 pub fn run(source: &dyn Source) -> Report {
     let (config, mut faults) = config::read(source);
     let settings = settings(&config);
-    let destinations = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let destinations = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => {
             faults.extend(runtime.block_on(pem_faults(&config.export)));
             let destinations = runtime.block_on(destination::all(&config.export, Clock::start()));
