@@ -6,6 +6,7 @@
 //! it, without a limit, is the ratio to one that writes its two requests to a socket by hand, on the standard library
 //! alone: the least that any process can take, and what the crate itself costs is in that ratio too.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,15 +27,22 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Runs whose memory is looked at.
 const MEMORY_EVERY: usize = 10;
 
-/// What an extension is given so that everything is bound: ports of its own, and a backend it need not reach.
+/// What an extension is given so that everything is bound: its default ports, for having the kernel look for free ones
+/// takes longer than binding, and a backend it need not reach.
 pub(crate) fn variables(endpoint: &str) -> Vec<(&'static str, String)> {
-    let free = || "127.0.0.1:0".to_owned();
+    let ours = own_address();
     vec![
         ("LAMBDA_FLUSH_OTLP_ENDPOINT", endpoint.to_owned()),
-        ("LAMBDA_FLUSH_OTLP_HTTP_ADDR", free()),
-        ("LAMBDA_FLUSH_OTLP_GRPC_ADDR", free()),
-        ("LAMBDA_FLUSH_TELEMETRY_ADDR", free()),
+        ("LAMBDA_FLUSH_OTLP_HTTP_ADDR", format!("{ours}:4318")),
+        ("LAMBDA_FLUSH_OTLP_GRPC_ADDR", format!("{ours}:4317")),
+        ("LAMBDA_FLUSH_TELEMETRY_ADDR", format!("{ours}:4319")),
     ]
+}
+
+/// A loopback address that no other process uses.
+fn own_address() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high | 0x80, middle, low)
 }
 
 /// The times of many starts, in milliseconds.

@@ -1,5 +1,7 @@
 //! The build of a static binary that is the same, byte for byte, wherever the sources lie.
 
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,9 +21,10 @@ const ZSTD_WITHOUT: [&str; 7] = ["DFAST", "GREEDY", "LAZY", "LAZY2", "BTLAZY2", 
 const ZSTD_ONCE: &str = "-DDYNAMIC_BMI2=0";
 /// Nothing unwinds through C.
 const C_WITHOUT_TABLES: [&str; 2] = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"];
-/// Of LLVM's linker: equal functions once, and similar ones side by side, where deflate finds what they share. It also
-/// puts what runs at the start on fewer pages.
+/// Of LLVM's linker: equal functions once, and similar ones side by side, where deflate finds what they share.
 const LLD_FLAGS: [&str; 2] = ["--icf=all", "--bp-compression-sort=both"];
+/// For LLVM's linker too: puts what runs at the start on few pages.
+const START_SCRIPT: &str = include_str!("start.ld");
 
 /// Where the compiler and the C library come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +67,12 @@ pub(super) fn build(
     let folder = paths::target().join("layer").join("build").join(toolchain.flavour.name());
     let target = toolchain.target();
     let mut cargo = Command::new(paths::cargo());
-    cargo.args(["build", "--release", "--package", package, "--bin", bin, "--target", target]);
+    cargo.args(["rustc", "--release", "--package", package, "--bin", bin, "--target", target]);
     cargo.args(["--features", features]);
-    cargo.arg("--target-dir").arg(&folder);
+    cargo.arg("--target-dir").arg(&folder).current_dir(paths::root());
+    if toolchain.lld().is_some() {
+        cargo.args(["--", &format!("-Clink-arg=-Wl,-T,{}", start_script()?.display())]);
+    }
     cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", rust_flags(toolchain));
     cargo.env("SOURCE_DATE_EPOCH", EPOCH_SECONDS);
     let variable = target.replace('-', "_");
@@ -91,6 +97,18 @@ fn renamed_folders() -> Vec<(PathBuf, &'static str)> {
     folders
         .extend(std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home).map(|home| (home, "cargo")));
     folders
+}
+
+/// As a file that has another name when it says something else, for Cargo does not know it as an input. Relative where
+/// that is possible: the path is part of what symbols are named after.
+fn start_script() -> Result<PathBuf, Fault> {
+    let mut hasher = DefaultHasher::new();
+    START_SCRIPT.hash(&mut hasher);
+    let folder = paths::target().join("layer").join("build");
+    let path = folder.join(format!("start-{:016x}.ld", hasher.finish()));
+    let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, START_SCRIPT));
+    written.map_err(|fault| format!("{}: {fault}", path.display()))?;
+    Ok(path.strip_prefix(paths::root()).map(Path::to_owned).unwrap_or(path))
 }
 
 fn rust_flags(toolchain: &Toolchain) -> String {
