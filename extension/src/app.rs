@@ -18,7 +18,7 @@ use crate::lambda::telemetry::listener::Sink;
 use crate::lambda::telemetry::records::Schema;
 use crate::lambda::telemetry::subscription::Subscription;
 use crate::lambda::turnstile::{self, Registration};
-use crate::limits::BLOCKING_THREADS_MAX;
+use crate::limits::{BLOCKING_THREADS_MAX, REGISTER_WAIT};
 use crate::listeners::{Listeners, Receivers};
 use crate::output::Output;
 use crate::panics;
@@ -28,6 +28,8 @@ use crate::receive::doors::Door;
 const INPUTS_MAX: usize = 64;
 /// Turns of the scheduler in which the first `/next` is connected and written.
 const NEXT_TURNS: usize = 4;
+/// Turns in which links that wait in the backlog are accepted and heard: the first INVOKE must not be judged without.
+const BACKLOG_TURNS: usize = 8;
 
 /// Runs the extension until SHUTDOWN.
 #[must_use]
@@ -78,8 +80,8 @@ async fn extension(
     // from the kernel.
     let turning = Box::pin(turnstile::run(registration, Gate::new(events, clock), &output));
     let driving = Box::pin(async {
-        // Its sender lives for as long as the turnstile turns.
-        let _registered = begin.await;
+        // Whoever connected is not kept waiting by a platform that does not let us in.
+        let _registered = tokio::time::timeout(REGISTER_WAIT, begin).await;
         for _ in 0..NEXT_TURNS {
             tokio::task::yield_now().await;
         }
@@ -117,11 +119,18 @@ async fn drive(
     });
     let mut driver = match made.await {
         Ok(driver) => driver,
-        Err(panic) => return driver::without(&panic, &mut inputs, &output).await,
+        Err(panic) => {
+            // Refused at once rather than never answered.
+            drop((listeners, to));
+            return driver::without(&panic, &mut inputs, &output).await;
+        }
     };
     // Kept so that the driver's end of each channel stays open without a listener.
     let (_links, _door) = (to.links.clone(), to.door.clone());
     listeners.serve(to);
+    for _ in 0..BACKLOG_TURNS {
+        tokio::task::yield_now().await;
+    }
     if let Err(panic) = panics::caught(driver.run(&mut inputs)).await {
         driver.limp(&panic, &mut inputs).await;
     }

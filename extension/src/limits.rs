@@ -146,6 +146,8 @@ pub const DEAD_LETTER_LINE_BYTES_MAX: usize = 240_000;
 pub const SHUTDOWN_DEADLINE_UNKNOWN: Duration = Duration::from_millis(500);
 /// What is assumed of an INVOKE without a deadline: the longest timeout there is.
 pub const INVOKE_DEADLINE_UNKNOWN: Duration = Duration::from_secs(900);
+/// Until what is bound is served though the platform has not let us in.
+pub const REGISTER_WAIT: Duration = Duration::from_millis(250);
 /// Before registering again; it doubles.
 pub const REGISTER_BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// No such pause is longer.

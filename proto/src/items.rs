@@ -9,9 +9,6 @@ use crate::extension_link::{Content, ReceivedItem};
 use crate::frame::{self, Peeked};
 use crate::wire::Signal;
 
-/// About a frame, to guess how many a read has brought.
-const FRAME_BYTES_USUAL: usize = 256;
-
 /// Items in the order in which they were written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedItems {
@@ -58,13 +55,11 @@ impl ReceivedItems {
     /// faulty, or does not fit into `credit_bytes`. `None`: that is the first.
     #[inline(never)] // Compiled for speed here, and for size where it would be inlined.
     pub(crate) fn take(inbound: &mut BytesMut, credit_bytes: u64) -> Option<Self> {
+        // Grows with what is found: a read may hold many short runs, each of which would have room for all.
         let mut heads = Vec::new();
         let (mut end, mut left) = (0, credit_bytes);
         while let Some(Peeked { item, bytes, frame_bytes }) = frame::peek_item(inbound, end) {
             let Some(rest) = left.checked_sub(frame_bytes as u64) else { break };
-            if heads.is_empty() {
-                heads.reserve_exact(1 + inbound.len() / FRAME_BYTES_USUAL);
-            }
             left = rest;
             end += frame_bytes;
             let (seq, signal, scope_id) = (item.seq, item.signal, item.scope_id);
@@ -179,6 +174,24 @@ mod tests {
             },
         };
         (messages, fault, link.inbound().len())
+    }
+
+    /// Each run once had room for all that could be in the read.
+    #[test]
+    fn short_runs_take_little_room() {
+        let barrier = frame::to_extension(Message::Barrier(Barrier { last_seq: 1 })).unwrap();
+        let pair = [item(1, Signal::Traces, 1, 1), barrier].concat();
+        let stream = pair.repeat((64 << 10) / pair.len());
+        let (messages, fault, _) = polled(&stream, u64::MAX, true);
+        assert_eq!(fault, None);
+        let heads: usize = messages
+            .iter()
+            .map(|message| match message {
+                Received::Items(items) => items.heads.capacity() * size_of::<Head>(),
+                _ => 0,
+            })
+            .sum();
+        assert!(heads > 0 && heads <= 16 * stream.len(), "{heads} bytes for {}", stream.len());
     }
 
     #[test]
