@@ -1,10 +1,11 @@
 //! Names of backends, asked of a name server of the test's own.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use lambda_flush_extension::core::Outcome;
 use lambda_testkit::Backend;
+use lambda_testkit::sandbox::free_address;
 
 use crate::{exporter, send, spans};
 
@@ -35,9 +36,8 @@ fn answer(query: &[u8], over_tcp: bool) -> Vec<u8> {
 
 /// Its threads end with the process: they only ever wait.
 fn name_server() -> SocketAddr {
-    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = tcp.local_addr().unwrap();
-    let udp = UdpSocket::bind(address).unwrap();
+    let address = free_address().unwrap();
+    let (tcp, udp) = (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap());
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
         while let Ok((len, peer)) = udp.recv_from(&mut buffer) {

@@ -1,14 +1,19 @@
 //! Dead letters: made ahead when an export failed, printed when time is up.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::core::{BatchId, DeadLetter, Event, Wall};
 use crate::dead_letter;
+use crate::limits::DEAD_LETTER_LINE_BYTES_MAX;
 use crate::output::Output;
+
+/// Whether a batch went out whole.
+type Confirmation = oneshot::Receiver<bool>;
 
 /// See the module's description.
 #[derive(Debug)]
@@ -20,6 +25,31 @@ pub(super) struct Letters {
     finished: BTreeMap<BatchId, Vec<String>>,
     prepared: VecDeque<Event>,
     printing: JoinSet<Event>,
+}
+
+/// Batches that are printed together: many small ones must not fill the output's queue.
+#[derive(Debug, Default)]
+struct Block {
+    batches: Vec<BatchId>,
+    lines: Vec<Vec<String>>,
+    bytes: usize,
+}
+
+impl Block {
+    fn push(&mut self, batch: BatchId, lines: Vec<String>) {
+        self.bytes += lines.iter().map(String::len).sum::<usize>();
+        self.batches.push(batch);
+        self.lines.push(lines);
+    }
+
+    /// Leaves it empty.
+    fn print(&mut self, output: &Output) -> Vec<(BatchId, Confirmation)> {
+        let Self { batches, lines, .. } = std::mem::take(self);
+        if batches.is_empty() {
+            return Vec::new();
+        }
+        batches.into_iter().zip(output.confirmed(lines)).collect()
+    }
 }
 
 impl Letters {
@@ -57,27 +87,40 @@ impl Letters {
         self.finished.remove(&batch);
     }
 
-    /// Prints what can be printed by the deadline; [`Self::next`] tells how it went.
+    /// Prints what can be printed by the deadline; [`Self::next`] tells how it went. Finished lines go first, for they
+    /// cost next to nothing. The others are printed while the next ones are made, and none is begun that would take
+    /// until after the deadline: nothing else is done meanwhile, and the summary still has to go out.
     pub(super) fn write(&mut self, batches: Vec<DeadLetter>, deadline: Wall) {
-        let (mut ids, mut blocks) = (Vec::new(), Vec::new());
         let mut failed = Vec::new();
+        let mut block = Block::default();
+        let mut unfinished = Vec::new();
         for letter in batches {
-            let finished = self.finished.remove(&letter.batch);
-            let in_time = !self.clock.now().reached(deadline);
-            let lines = finished.or_else(|| dead_letter::lines(self.environment, &letter).ok());
-            match lines.filter(|_| in_time) {
-                Some(lines) => {
-                    ids.push(letter.batch);
-                    blocks.push(lines);
-                }
-                None => failed.push(letter.batch),
+            match self.finished.remove(&letter.batch) {
+                Some(lines) => block.push(letter.batch, lines),
+                None => unfinished.push(letter),
             }
         }
-        let pending = self.output.confirmed(blocks);
+        let mut pending = block.print(&self.output);
+        let mut slowest = Duration::ZERO;
+        for letter in unfinished {
+            let left = self.clock.now().until(deadline);
+            let began = Instant::now();
+            let in_time = !left.is_zero() && slowest < left;
+            let lines = in_time.then(|| dead_letter::lines(self.environment, &letter).ok()).flatten();
+            slowest = slowest.max(began.elapsed());
+            match lines {
+                Some(lines) => block.push(letter.batch, lines),
+                None => failed.push(letter.batch),
+            }
+            if block.bytes >= DEAD_LETTER_LINE_BYTES_MAX {
+                pending.extend(block.print(&self.output));
+            }
+        }
+        pending.extend(block.print(&self.output));
         let clock = self.clock;
         self.printing.spawn(async move {
             let mut written = Vec::new();
-            for (batch, confirmed) in ids.into_iter().zip(pending) {
+            for (batch, confirmed) in pending {
                 let left = clock.now().until(deadline);
                 match tokio::time::timeout(left, confirmed).await {
                     Ok(Ok(true)) => written.push(batch),
@@ -95,5 +138,42 @@ impl Letters {
         }
         // A task that only waits for the writer cannot panic; if it did, SHUTDOWN's deadline still holds.
         self.printing.join_next().await?.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::core::Signal;
+
+    /// Large, and only a few lines of output.
+    fn letter(number: u64) -> DeadLetter {
+        let body = Bytes::from_static(&[0; 1 << 20]);
+        DeadLetter { batch: BatchId(number), signal: Signal::Traces, items: 1, body }
+    }
+
+    #[tokio::test]
+    async fn with_too_little_time_some_are_printed_and_none_is_begun_in_vain() {
+        let clock = Clock::start();
+        let mut letters = Letters::new(Output::stdout(), clock);
+        let began = Instant::now();
+        assert!(dead_letter::lines(0, &letter(0)).is_ok());
+        let one = began.elapsed();
+        // Finished before.
+        letters.prepare(&letter(99));
+        assert!(letters.next().await.is_some());
+        let began = Instant::now();
+        let batches = (1..=99).map(letter).collect();
+        letters.write(batches, clock.now().wall + one * 10);
+        let took = began.elapsed();
+        let Some(Event::DeadLettersWritten { written, failed }) = letters.next().await else {
+            panic!("it is told how it went");
+        };
+        assert_eq!(written.first(), Some(&BatchId(99)));
+        assert!(written.len() > 1 && failed.len() > 40, "{} and {}", written.len(), failed.len());
+        assert_eq!(written.len() + failed.len(), 99);
+        assert!(took < one * 40, "{took:?} for 98 of {one:?}");
     }
 }

@@ -94,19 +94,6 @@ impl Rig {
     /// The witness file can't be read.
     pub async fn end(self, reason: ShutdownReason, killed: bool) -> Result<Ended, Fault> {
         let report = self.sandbox.shutdown(reason).await;
-        eprintln!("DBG {:?} {:?} {:?}", report.duration, report.function, report.extensions);
-        for line in report.lines.iter().rev().take(12).collect::<Vec<_>>().iter().rev() {
-            eprintln!(
-                "DBG {:?} {} {}",
-                line.at.elapsed(),
-                line.party,
-                line.text.chars().take(160).collect::<String>()
-            );
-        }
-        let all: Vec<_> = report.trace.events.iter().collect();
-        for entry in all.iter().rev().take(14).collect::<Vec<_>>().iter().rev() {
-            eprintln!("DBG {entry:?}");
-        }
         let records = if self.witness.exists() { witness::read(&self.witness)?.records } else { Vec::new() };
         let tallied = measured::tallied(&self.tally).unwrap_or_default();
         let lines: Vec<&str> = report.extension_stdout().collect();

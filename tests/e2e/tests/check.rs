@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lambda_flush_e2e::rig;
+use lambda_testkit::sandbox::free_address;
 use lambda_testkit::{Backend, HttpProxy, Script, TlsSetup};
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
 use serde_json::Value;
@@ -141,8 +142,7 @@ fn a_backend_that_hangs_costs_one_timeout() {
 
 #[test]
 fn nothing_listening_and_no_such_name_end_at_their_step() {
-    let closed =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("its address");
+    let closed = free_address().expect("a port");
     let report = checked(FAILED, &[("LAMBDA_FLUSH_OTLP_ENDPOINT", &format!("http://{closed}"))]);
     assert_eq!(steps(&report), [&["resolve ok", "connect fail"][..], &NONE_TRIED].concat());
     assert!(failure(&report).contains("nothing listens there"), "{report}");

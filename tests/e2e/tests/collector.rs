@@ -2,12 +2,13 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use lambda_flush_e2e::Rig;
+use lambda_testkit::sandbox::free_address;
 use lambda_testkit::{ShutdownReason, Status};
 use serde_json::Value;
 
@@ -24,8 +25,7 @@ struct Collector {
 impl Collector {
     fn start(binary: &Path) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let endpoint = free.expect("a port");
+        let endpoint = free_address().expect("a port");
         let config = dir.path().join("config.yaml");
         let file = dir.path().join("out.json");
         let text = format!(

@@ -85,6 +85,24 @@ async fn the_extensions_own_loop_goes_on_when_lambda_extensions_ends() {
     }
 }
 
+/// After the first bad answer it is our own loop that gets the others, one after another.
+#[tokio::test]
+async fn the_extensions_own_loop_survives_every_answer() {
+    let faults = [Fault::GarbageJson, Fault::Status500, Fault::UnknownEvent, Fault::CloseConnection];
+    let rig = rig(|builder| builder).await;
+    for number in 0..3 {
+        faults.iter().for_each(|fault| rig.sandbox.inject(*fault));
+        let outcome = rig.sandbox.invoke(r#"{"spans":50}"#).await;
+        assert_eq!(outcome.status, Status::Ok, "invocation {number}: {outcome:?}");
+    }
+    assert_eq!(rig.sandbox.trace().count("platform", "fault"), 3 * faults.len(), "not every fault was met");
+    let ended = rig.end(ShutdownReason::Spindown, false).await.expect("an end");
+    let extension = &ended.report.extensions[0];
+    assert!(extension.seen_shutdown && extension.exit.code == Some(0), "{extension:?}");
+    assert!(ended.verdict.is_ok(), "{:?}", ended.verdict);
+    assert_eq!(ended.witnessed_at_backend(), 150);
+}
+
 /// "Backend healthy but 200 ms slow": an export can't end within the cap, so after the first try nothing is sent in
 /// billed time.
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The layer's file alone on an empty root: it starts, registers, takes spans, resolves a name, exports, shuts down.
+//! The layer's file alone on an empty root: it starts, registers, takes spans, resolves a name, exports, refuses what
+//! it can't hold, shuts down.
 //! `cargo verify --lane layer` and `--lane layer-arm64` build it.
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -13,8 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use lambda_flush_e2e::push::{ABOVE_BYTES, BUFFER_BYTES, memory_bytes, push};
 use lambda_testkit::witness::{self, WITNESS_ENV};
-use lambda_testkit::{Backend, Evidence, Sandbox, ShutdownReason, Status, artifacts, check};
+use lambda_testkit::{
+    Backend, Evidence, Party, Sandbox, SandboxBuilder, Script, ShutdownReason, Status, artifacts, check,
+};
 
 /// The layer's file.
 const LAYER: &str = "LAMBDA_FLUSH_LAYER";
@@ -28,6 +32,8 @@ const SAW: &str = "the layer delivered ";
 const NAME: &str = "lambda-flush-extension";
 const INVOCATIONS: usize = 3;
 const SPANS: usize = 200;
+/// Several times the buffer.
+const PUSHED_BYTES: u64 = 128 << 20;
 /// A name of the domain that RFC 2606 keeps for tests.
 const HOST: &str = "backend.layer.test";
 
@@ -139,6 +145,14 @@ fn root() -> Option<Root> {
     Some(Root::make(Path::new(&layer), emulator.as_deref()).expect("an empty root"))
 }
 
+fn builder(root: &Root, endpoint: String) -> SandboxBuilder {
+    Sandbox::builder()
+        .function(artifacts::bin("lambda-flush-e2e", "witness-function").expect("a function"))
+        .extension(root.wrapper().expect("a wrapper"))
+        .env("LAMBDA_FLUSH_OTLP_ENDPOINT", endpoint)
+        .timeout(Duration::from_secs(20))
+}
+
 #[test]
 fn the_layer_starts_on_an_empty_root() {
     let Some(root) = root() else { return };
@@ -160,13 +174,9 @@ async fn the_layer_delivers_from_an_empty_root() {
         None => backend.endpoint(),
     };
     let witness = root.dir.path().join("witness");
-    let sandbox = Sandbox::builder()
-        .function(artifacts::bin("lambda-flush-e2e", "witness-function").expect("a function"))
+    let sandbox = builder(&root, endpoint)
         .function_env(WITNESS_ENV, witness.to_string_lossy())
-        .extension(root.wrapper().expect("a wrapper"))
-        .env("LAMBDA_FLUSH_OTLP_ENDPOINT", endpoint)
         .env("LAMBDA_FLUSH_MAX_BILLED_MS", "2000")
-        .timeout(Duration::from_secs(20))
         .start()
         .await
         .expect("an environment");
@@ -188,4 +198,33 @@ async fn the_layer_delivers_from_an_empty_root() {
     let resolved = names.as_ref().map_or(0, |names| names.asked.load(Ordering::Relaxed));
     assert_eq!(resolved > 0, names.is_some(), "the name server was not asked");
     println!("{SAW}{delivered} spans from an empty root, {resolved} questions to its name server");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_layer_refuses_rather_than_grow_and_accounts_for_what_it_took() {
+    let Some(root) = root() else { return };
+    if root.emulated {
+        println!("lambda-flush: skipped: the memory would be the emulator's");
+        return;
+    }
+    let backend = Backend::start().expect("a backend");
+    backend.set(Script::Hang);
+    let builder = builder(&root, backend.endpoint());
+    let sandbox = builder.env("LAMBDA_FLUSH_BUFFER_BYTES_MAX", BUFFER_BYTES.to_string()).start().await;
+    let sandbox = sandbox.expect("an environment");
+    let pid = sandbox.pid(&Party::Extension(NAME.to_owned())).expect("it runs");
+    let idle = memory_bytes(pid, "VmRSS:").expect("it runs");
+    let door = sandbox.variable("LAMBDA_FLUSH_OTLP_HTTP_ADDR").and_then(|door| door.parse().ok());
+    let pushed = push(door.expect("an address"), PUSHED_BYTES).await.expect("every request is answered");
+    let peak = memory_bytes(pid, "VmHWM:").expect("it runs");
+    let report = sandbox.shutdown(ShutdownReason::Spindown).await;
+    println!("{} KiB idle, {} KiB at most, {pushed:?}", idle >> 10, peak >> 10);
+    assert!(pushed.accepted > 0 && pushed.refused > 0, "{pushed:?}");
+    assert!(peak <= idle + BUFFER_BYTES + ABOVE_BYTES, "{peak} bytes at most, {idle} idle");
+    let lines: Vec<&str> = report.extension_stdout().collect();
+    let evidence = Evidence::gather(Vec::new(), &backend, lines.iter().copied(), false);
+    let verdict = check(&evidence);
+    assert!(verdict.is_ok(), "{verdict:?}");
+    let summary = &evidence.summaries.last().expect("a summary").destinations[0];
+    assert_eq!((summary.accepted, summary.dead_lettered), (pushed.accepted_items, pushed.accepted_items));
 }

@@ -1,11 +1,16 @@
 //! SHUTDOWN: everything held is exported or dead-lettered, and the extension is gone before its deadline (promise P3).
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use lambda_flush_e2e::{Ended, Rig, rig};
 use lambda_testkit::{Backend, Sandbox, SandboxBuilder, Script, ShutdownReason, Status, artifacts};
+use rustix::fs::OFlags;
 
 const SPANS: usize = 2_000;
 
@@ -80,35 +85,80 @@ async fn hundreds_of_batches_are_all_dead_lettered() {
     assert_eq!(ended.witnessed_dead(), 2_000);
 }
 
-/// The platform's log pipe is full and nobody reads it: nothing can be printed, and the exit is in time all the same.
+/// An extension whose standard output is a pipe of the test's: full, and nobody reads it yet.
+struct Stalled {
+    script: PathBuf,
+    pipe: File,
+    _dir: tempfile::TempDir,
+}
+
+impl Stalled {
+    fn make() -> io::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let (script, fifo) = (dir.path().join("lambda-flush-extension"), dir.path().join("stdout"));
+        assert!(Command::new("mkfifo").arg(&fifo).status()?.success(), "mkfifo");
+        let real = rig::extension().expect("the extension");
+        // Opened for reading too, which waits for nobody.
+        let text = format!("#!/bin/sh\nexec {} 1<>{}\n", real.display(), fifo.display());
+        std::fs::write(&script, text)?;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        let mut options = OpenOptions::new();
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag");
+        let mut pipe = options.read(true).write(true).custom_flags(flags).open(&fifo)?;
+        while pipe.write(&[b'\n'; 4096]).is_ok() {}
+        Ok(Self { script, pipe, _dir: dir })
+    }
+
+    async fn start(&self, backend: &Backend) -> Sandbox {
+        let builder = Sandbox::builder()
+            .function(artifacts::bin("lambda-flush-e2e", "witness-function").expect("the function"))
+            .extension(&self.script)
+            .env("PATH", "/usr/bin:/bin")
+            .env("LAMBDA_FLUSH_OTLP_ENDPOINT", backend.endpoint());
+        builder.timeout(Duration::from_secs(20)).start().await.expect("an environment")
+    }
+
+    /// What can be read at once.
+    fn read(&mut self) -> String {
+        let mut read = Vec::new();
+        // Ends with "would block".
+        self.pipe.read_to_end(&mut read).ok();
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}
+
 #[tokio::test]
 async fn a_stalled_stdout_does_not_keep_the_extension() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let script = dir.path().join("lambda-flush-extension");
-    let (fifo, real) = (dir.path().join("stdout"), rig::extension().expect("the extension"));
-    let text = format!(
-        "#!/bin/sh\nmkfifo {fifo}\nexec 3<>{fifo}\nexec {real} >&3\n",
-        fifo = fifo.display(),
-        real = real.display()
-    );
-    std::fs::write(&script, text).expect("a script");
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let stalled = Stalled::make().expect("a pipe");
     let backend = Backend::start().expect("a backend");
     backend.set(Script::status(503));
-    let sandbox = Sandbox::builder()
-        .function(artifacts::bin("lambda-flush-e2e", "witness-function").expect("the function"))
-        .extension(script)
-        .env("PATH", "/usr/bin:/bin")
-        .env("LAMBDA_FLUSH_OTLP_ENDPOINT", backend.endpoint())
-        .timeout(Duration::from_secs(20))
-        .start()
-        .await
-        .expect("an environment");
+    let sandbox = stalled.start(&backend).await;
     let outcome = sandbox.invoke(r#"{"spans":20000,"attributes":20}"#).await;
     assert_eq!(outcome.status, Status::Ok);
     let report = sandbox.shutdown(ShutdownReason::Spindown).await;
     let extension = &report.extensions[0];
     assert!(extension.seen_shutdown && !extension.killed, "{extension:?}");
+}
+
+/// The writer comes to its turn late, as on a small part of a core: the summary is worth the wait.
+#[tokio::test]
+async fn a_stdout_that_stalls_for_a_while_does_not_cost_the_summary() {
+    let mut stalled = Stalled::make().expect("a pipe");
+    let backend = Backend::start().expect("a backend");
+    let sandbox = stalled.start(&backend).await;
+    assert_eq!(sandbox.invoke(r#"{"spans":10}"#).await.status, Status::Ok);
+    let ending = tokio::spawn(sandbox.shutdown(ShutdownReason::Spindown));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut text = stalled.read();
+    let report = ending.await.expect("a report");
+    text.push_str(&stalled.read());
+    let extension = &report.extensions[0];
+    assert!(extension.seen_shutdown && !extension.killed, "{extension:?}");
+    assert!(
+        text.contains(r#""lambda_flush":"summary""#),
+        "gone {:?} after SHUTDOWN",
+        extension.after_shutdown
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::namespace::Emulator;
 use super::{RieError, RieSandbox};
 use crate::engine::Engine;
-use crate::sandbox::addresses;
+use crate::sandbox::{addresses, free_address};
 
 /// Lambda's default function timeout.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -145,11 +145,9 @@ impl RieBuilder {
     /// The emulator's command line on two free ports, and where it will take invocations.
     fn command(&self) -> Result<(SocketAddr, Vec<OsString>), RieError> {
         let mut command: Vec<OsString> = vec![usable(&self.emulator)?.into()];
-        let (invoke, api) =
-            (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
-        let address = invoke.local_addr()?;
+        let (address, api) = (free_address()?, free_address()?);
         command.extend(["--runtime-interface-emulator-address".into(), address.to_string().into()]);
-        command.extend(["--runtime-api-address".into(), api.local_addr()?.to_string().into()]);
+        command.extend(["--runtime-api-address".into(), api.to_string().into()]);
         if !self.function_env.is_empty() {
             command.push("/usr/bin/env".into());
             command.extend(self.function_env.iter().map(|(name, value)| format!("{name}={value}").into()));

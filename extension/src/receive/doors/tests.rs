@@ -30,7 +30,7 @@ use crate::receive::door::DoorInput;
 
 const JSON_SPAN: &str = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a"}]}]}]}"#;
 /// Long enough for a busy machine, short enough to be waited for.
-const BODY_WAIT: Duration = Duration::from_secs(2);
+const BODY_WAIT: Duration = Duration::from_secs(5);
 const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// `count` spans, each with a name of `bytes` bytes.
