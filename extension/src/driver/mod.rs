@@ -243,7 +243,7 @@ impl Driver {
         let printed = self.output.confirmed(vec![vec![summary::line(&self.core, reason, spare_ms)]]);
         // A stalled pipe takes no summary; the exit must not wait for it.
         for printed in printed {
-            let _stalled = tokio::time::timeout(SUMMARY_WAIT.min(spare / 2), printed).await;
+            let _stalled = tokio::time::timeout(SUMMARY_WAIT.min(spare - spare / 8), printed).await;
         }
     }
 

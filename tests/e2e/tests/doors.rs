@@ -127,7 +127,10 @@ const PUSHED_BYTES: u64 = 512 << 20;
 async fn half_a_gigabyte_against_a_backend_that_hangs() {
     let doors = Doors::choose();
     let limited = |builder: SandboxBuilder| {
-        doors.set(builder).extension_env("LAMBDA_FLUSH_BUFFER_BYTES_MAX", BUFFER_BYTES.to_string())
+        let builder =
+            doors.set(builder).extension_env("LAMBDA_FLUSH_BUFFER_BYTES_MAX", BUFFER_BYTES.to_string());
+        // The layer's allocator has no heap for each thread either.
+        builder.extension_env("MALLOC_ARENA_MAX", "1")
     };
     let rig = Rig::start(limited).await.expect("an environment");
     rig.backend.set(Script::Hang);
