@@ -133,7 +133,7 @@ pub const MEMORY_MB_PER_CORE: u64 = 1_769;
 pub const BLOCKING_THREADS_MAX: usize = 4;
 /// Without a timer of the core the driver still looks up now and then: the wall clock may have stepped.
 pub const LOOK_UP: Duration = Duration::from_secs(1);
-/// How long the summary may take to be printed, and never more than half of the time left. Only a stalled pipe takes
+/// How long the summary may take to be printed; an eighth of the time left is for the exit. Only a stalled pipe takes
 /// so long, but the writer is a thread: with a small part of a core it may have to wait for its turn as long as that.
 pub const SUMMARY_WAIT: Duration = Duration::from_secs(1);
 /// Broken links that get a line; more would only fill the log.
