@@ -29,6 +29,11 @@ pub enum WireError {
         /// Bytes granted.
         credit_bytes: u64,
     },
+    /// `Welcome` names a ring that was not offered, or that holds no frame.
+    Ring {
+        /// Its size.
+        ring_bytes: u64,
+    },
     /// A limit of [`crate::limits`] was passed.
     Limit {
         /// The limit's name.
@@ -54,6 +59,7 @@ impl fmt::Display for WireError {
             Self::CreditExceeded { received_bytes, credit_bytes } => {
                 write!(f, "{received_bytes} item bytes were sent where {credit_bytes} were granted")
             }
+            Self::Ring { ring_bytes } => write!(f, "a ring of {ring_bytes} bytes was not offered"),
             Self::Limit { name } => write!(f, "{name} was passed"),
         }
     }

@@ -161,6 +161,24 @@ impl ExtensionLink {
         }
     }
 
+    /// As [`Self::poll_all`], for whole frames that came through the ring; what came through the socket stays apart.
+    ///
+    /// # Errors
+    /// As [`Self::poll_all`]; also if the last frame is not whole.
+    pub fn poll_ring(
+        &mut self,
+        frames: &mut BytesMut,
+        messages: &mut Vec<Received>,
+    ) -> Result<(), WireError> {
+        std::mem::swap(&mut self.inbound, frames);
+        let mut polled = self.poll_all(messages);
+        std::mem::swap(&mut self.inbound, frames);
+        if polled.is_ok() && !frames.is_empty() {
+            polled = Err(WireError::Malformed { detail: "half a frame in the ring".to_owned() });
+        }
+        polled
+    }
+
     /// Whatever is wrong with what stands behind them, [`Self::poll`] finds it.
     fn items(&mut self) -> Option<ReceivedItems> {
         self.version?;
@@ -271,11 +289,17 @@ impl ExtensionLink {
 
     /// The answer to `Hello`, granting `credit_bytes` on top of what is granted.
     pub fn welcome(&mut self, credit_bytes: u64) -> Vec<u8> {
+        self.welcome_to_ring(credit_bytes, 0)
+    }
+
+    /// As [`Self::welcome`]; all that comes from now on comes through a ring of `ring_bytes`.
+    pub fn welcome_to_ring(&mut self, credit_bytes: u64, ring_bytes: u64) -> Vec<u8> {
         self.credit_bytes += credit_bytes;
         let version = self.version.unwrap_or(self.versions.max);
         frame::to_function(to_function::Message::Welcome(Welcome {
             version,
             credit_bytes: self.credit_bytes,
+            ring_bytes,
         }))
     }
 
@@ -283,7 +307,7 @@ impl ExtensionLink {
     #[must_use]
     pub fn refusal(&self) -> Vec<u8> {
         let version = self.versions.max;
-        frame::to_function(to_function::Message::Welcome(Welcome { version, credit_bytes: 0 }))
+        frame::to_function(to_function::Message::Welcome(Welcome { version, credit_bytes: 0, ring_bytes: 0 }))
     }
 
     /// Grants `more_bytes` of item frames.

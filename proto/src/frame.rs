@@ -14,6 +14,9 @@ const ITEM_SIGNAL_TAG: u32 = 2;
 const ITEM_SCOPE_TAG: u32 = 3;
 const ITEM_BYTES_TAG: u32 = 4;
 
+/// A frame without a message: rings at the other end of a link whose frames go through the ring.
+pub const BELL: [u8; FRAME_HEADER_BYTES] = [0; FRAME_HEADER_BYTES];
+
 /// What stands at the head of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Head {

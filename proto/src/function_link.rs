@@ -17,7 +17,7 @@ use prost::Message;
 use crate::error::WireError;
 use crate::extension_link::within;
 use crate::frame::{self, Head};
-use crate::limits::{LINK_SCOPES_MAX, RESOURCE_BYTES_MAX, SCOPE_BYTES_MAX};
+use crate::limits::{LINK_SCOPES_MAX, RESOURCE_BYTES_MAX, RING_BYTES_MIN, SCOPE_BYTES_MAX};
 use crate::version::Versions;
 use crate::wire::{
     Barrier, Counters, Goodbye, Hello, InvocationDone, InvocationStarted, Payload, Scope, Signal, ToFunction,
@@ -59,6 +59,8 @@ pub struct FunctionLink {
     accepted_seq: u64,
     written_bytes: u64,
     credit_bytes: u64,
+    ring_offered: u64,
+    ring_bytes: u64,
     inbound: BytesMut,
 }
 
@@ -81,6 +83,8 @@ impl FunctionLink {
             accepted_seq: 0,
             written_bytes: 0,
             credit_bytes: 0,
+            ring_offered: 0,
+            ring_bytes: 0,
             inbound: BytesMut::new(),
         }
     }
@@ -91,18 +95,34 @@ impl FunctionLink {
     /// [`WireError::Limit`] when the resource is over [`RESOURCE_BYTES_MAX`], or its schema URL over
     /// [`NAME_BYTES_MAX`](crate::limits::NAME_BYTES_MAX).
     pub fn connect(&mut self, resource: &Bytes, resource_schema_url: &str) -> Result<Vec<u8>, WireError> {
+        self.connect_offering(resource, resource_schema_url, 0)
+    }
+
+    /// As [`Self::connect`], with shared memory for a ring of `ring_bytes`: its descriptor goes along with the
+    /// frame, and nothing else may be written before `Welcome` has come.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_offering(
+        &mut self,
+        resource: &Bytes,
+        resource_schema_url: &str,
+        ring_bytes: u64,
+    ) -> Result<Vec<u8>, WireError> {
         if resource.len() > RESOURCE_BYTES_MAX {
             return Err(WireError::Limit { name: "RESOURCE_BYTES_MAX" });
         }
         within(&[resource_schema_url])?;
         self.disconnect();
         self.state = LinkState::Greeting;
+        self.ring_offered = ring_bytes;
         frame::to_extension(to_extension::Message::Hello(Hello {
             version: self.versions.max,
             version_min: self.versions.min,
             process: self.process,
             resource: resource.clone(),
             resource_schema_url: resource_schema_url.to_owned(),
+            ring_bytes,
         }))
     }
 
@@ -111,6 +131,8 @@ impl FunctionLink {
         self.state = LinkState::Closed;
         self.written_bytes = 0;
         self.credit_bytes = 0;
+        self.ring_offered = 0;
+        self.ring_bytes = 0;
         self.inbound.clear();
     }
 
@@ -131,6 +153,7 @@ impl FunctionLink {
         while let Head::Frame(body) = frame::take(&mut self.inbound)? {
             match ToFunction::decode(body)?.message {
                 Some(to_function::Message::Welcome(welcome)) if self.versions.speaks(welcome.version) => {
+                    self.ring(welcome.ring_bytes)?;
                     self.state = LinkState::Open;
                     self.credit_bytes = self.credit_bytes.max(welcome.credit_bytes);
                 }
@@ -148,6 +171,24 @@ impl FunctionLink {
             }
         }
         Ok(())
+    }
+
+    /// The first `Welcome` says whether there is a ring.
+    fn ring(&mut self, ring_bytes: u64) -> Result<(), WireError> {
+        if ring_bytes == 0 || self.state != LinkState::Greeting {
+            return Ok(());
+        }
+        if !(RING_BYTES_MIN..=self.ring_offered).contains(&ring_bytes) || !ring_bytes.is_multiple_of(8) {
+            return Err(WireError::Ring { ring_bytes });
+        }
+        self.ring_bytes = ring_bytes;
+        Ok(())
+    }
+
+    /// How large a ring all frames go through from now on. 0: there is none.
+    #[must_use]
+    pub fn ring_bytes(&self) -> u64 {
+        self.ring_bytes
     }
 
     /// Encodes one OTLP item and gives it the next sequence number.

@@ -63,6 +63,10 @@ pub struct Hello {
     pub resource: ::prost::bytes::Bytes,
     #[prost(string, tag = "5")]
     pub resource_schema_url: ::prost::alloc::string::String,
+    /// The size of the shared memory that is offered: its file descriptor came along with this frame's first
+    /// byte. 0: none. Whoever offers one writes nothing more until Welcome has come.
+    #[prost(uint64, tag = "6")]
+    pub ring_bytes: u64,
 }
 /// Names an instrumentation scope for the items that follow on this link.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -212,6 +216,10 @@ pub struct Welcome {
     /// See Credit.
     #[prost(uint64, tag = "2")]
     pub credit_bytes: u64,
+    /// How much of the memory offered is the ring's data. From now on every frame of the function goes through
+    /// the ring, and the socket carries empty frames as doorbells. 0: there is no ring.
+    #[prost(uint64, tag = "3")]
+    pub ring_bytes: u64,
 }
 /// How many bytes of item frames the function may have written on this link in all.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

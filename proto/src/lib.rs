@@ -1,7 +1,7 @@
 //! The hand-off protocol between `lambda-flush` in a Lambda function and its companion extension.
 //!
-//! This crate has no I/O, no clock and no async: bytes go in, bytes and values come out. Both ends
-//! drive it from their own sockets.
+//! This crate has no clock and no async, and no I/O but for the mapping of shared memory ([`ring::memory`]): bytes go
+//! in, bytes and values come out. Both ends drive it from their own sockets.
 //!
 //! ```text
 //! function (FunctionLink)                         extension (ExtensionLink)
@@ -21,6 +21,7 @@
 //! - [`frame`]: length-prefixed frames; `Incomplete` is a value.
 //! - [`function_link`], [`extension_link`]: the two ends' state machines.
 //! - [`items`]: many items of one read, taken off together.
+//! - [`ring`]: the second carrier, a ring in shared memory.
 //! - [`version`]: which versions an end speaks and what two ends agree on.
 //! - [`limits`]: every limit, with its unit in its name.
 //! - [`splice`]: writing length-delimited protobuf fields around bytes encoded elsewhere.
@@ -36,6 +37,7 @@ pub mod fuzzing;
 pub mod items;
 pub mod limits;
 pub mod otlp;
+pub mod ring;
 pub mod splice;
 pub mod version;
 

@@ -34,5 +34,15 @@ pub const COUNTERS_REASONS_MAX: usize = 32;
 /// A drop reason's name.
 pub const REASON_BYTES_MAX: usize = 64;
 
+/// The frames of a ring in shared memory, at the most. It takes no memory before it is written to.
+pub const RING_BYTES_MAX: u64 = 4 << 20;
+
+/// The least, so that every frame fits an empty ring.
+pub const RING_BYTES_MIN: u64 = FRAME_BYTES_MAX as u64 + 8;
+
+/// What stands before the frames of a ring.
+pub const RING_HEADER_BYTES: usize = 512;
+
 const _: () = assert!(SCOPE_BYTES_MAX < FRAME_BYTES_MAX && RESOURCE_BYTES_MAX < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(RING_BYTES_MIN.is_multiple_of(8) && RING_BYTES_MIN < RING_BYTES_MAX);
