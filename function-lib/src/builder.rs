@@ -12,8 +12,8 @@ use tracing_subscriber::registry::Registry;
 
 use crate::Error;
 use crate::alone::{self, LocalEnd};
-use crate::carrier::Target;
 use crate::config::{Config, Environment, Source};
+use crate::connection::Target;
 use crate::counters::DropReason;
 use crate::handoff::Handoff;
 use crate::id_generator::KernelIdGenerator;
@@ -121,8 +121,14 @@ impl Builder {
             address,
             resource: resource.bytes.clone(),
             resource_schema_url: resource.schema_url.clone(),
+            wanted: config.carrier,
         });
         let (handoff, connected) = Handoff::open(target);
+        if handoff.misses_ring() {
+            let message = "LAMBDA_FLUSH_CARRIER=ring: there can be no ring in shared memory between this function and \
+                           the extension; the socket is used";
+            notice::print(Level::Warn, message);
+        }
         let alone = handoff.shut_reason().is_some();
         if alone {
             alone::ask_for_sigterm(&*self.source);

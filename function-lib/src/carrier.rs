@@ -2,58 +2,22 @@
 //!
 //! All of it is called under one lock, from whatever thread ends a span, and from the library's own thread.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lambda_flush_proto::function_link::ItemFrame;
+use lambda_flush_proto::limits::RING_BYTES_MAX;
 use lambda_flush_proto::wire::{InvocationStarted, Signal, invocation_done::Status};
 use lambda_flush_proto::{FunctionLink, LinkState, WireError};
 use opentelemetry::InstrumentationScope;
 
+use crate::connection::{self, Connection, Target, Wanted};
 use crate::counters::{DropReason, Stats};
 use crate::outbox::{Next, Outbox};
 use crate::scopes::Scopes;
-use crate::socket::{self, Address, ConnectError, Progress, Socket};
+use crate::socket::{self, ConnectError, Progress};
 use crate::waits::{Goal, Standing, Waiting, Waits};
-
-/// Whom to connect to, and as whom.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) address: Address,
-    pub(crate) resource: Bytes,
-    pub(crate) resource_schema_url: String,
-}
-
-/// What the thread of the library has to wait for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Watch {
-    /// Readable always counts; writable only with `for_room`.
-    pub(crate) socket: Option<Arc<Socket>>,
-    pub(crate) for_room: bool,
-    pub(crate) until: Option<Instant>,
-}
-
-impl Watch {
-    /// Whether a thread that waits for `self` would wake for all that `other` needs.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
-        let socket = match (&self.socket, &other.socket) {
-            (_, None) => true,
-            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
-            (None, Some(_)) => false,
-        };
-        let until = match (self.until, other.until) {
-            (_, None) => true,
-            (Some(ours), Some(theirs)) => ours <= theirs,
-            (None, Some(_)) => false,
-        };
-        socket && until && (self.for_room || !other.for_room)
-    }
-
-    /// Whether there is nothing to wait for.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.socket.is_none() && self.until.is_none()
-    }
-}
+use crate::watch::{Blocked, Watch};
 
 /// What [`Carrier::item`] is given.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +32,7 @@ pub(crate) struct Item<'a> {
 pub(crate) struct Carrier {
     target: Option<Target>,
     link: FunctionLink,
-    socket: Option<Arc<Socket>>,
+    connection: Option<Connection>,
     scopes: Scopes,
     outbox: Outbox,
     pub(crate) waits: Waits,
@@ -85,7 +49,7 @@ impl Carrier {
         Self {
             target,
             link: FunctionLink::new(process),
-            socket: None,
+            connection: None,
             scopes: Scopes::default(),
             outbox: Outbox::default(),
             waits: Waits::default(),
@@ -102,16 +66,27 @@ impl Carrier {
         child
     }
 
-    /// One attempt to connect and to greet.
+    /// One attempt to connect and to greet; a second one where the kernel would not send a ring along.
     pub(crate) fn connect(&mut self) -> Result<(), ConnectError> {
         let Some(target) = &self.target else { return Ok(()) };
-        let socket = Socket::connect(&target.address)?;
+        let link = &mut self.link;
         // The resource has been kept under the only limit that can fail here.
-        let hello = self.link.connect(&target.resource, &target.resource_schema_url);
-        self.socket = Some(Arc::new(socket));
+        let mut hello =
+            |ring_bytes| link.connect_offering(&target.resource, &target.resource_schema_url, ring_bytes);
+        let offering = match connection::offer(target.wanted) {
+            Some(offer) => Connection::open_offering(&target.address, &hello(RING_BYTES_MAX), offer)?,
+            None => None,
+        };
+        let (connection, greeting) = match offering {
+            Some(connection) => (connection, None),
+            None => (Connection::open(&target.address)?, Some(hello(0))),
+        };
+        self.connection = Some(connection);
         self.scopes.forget_names();
         self.outbox.disconnected();
-        self.control(hello);
+        if let Some(hello) = greeting {
+            self.control(hello);
+        }
         self.name_scopes();
         self.pump();
         Ok(())
@@ -119,7 +94,7 @@ impl Carrier {
 
     /// At most one attempt to get a lost connection back, at the start of an invocation.
     pub(crate) fn reconnect(&mut self) {
-        if self.shut.is_none() && self.socket.is_none() {
+        if self.shut.is_none() && self.connection.is_none() {
             // Where that fails, items wait in the outbox, which is bounded and counts.
             self.connect().ok();
         }
@@ -137,8 +112,8 @@ impl Carrier {
         let until = Instant::now() + timeout;
         while self.link.state() == LinkState::Greeting {
             let left = until.saturating_duration_since(Instant::now());
-            let Some(socket) = self.socket.clone().filter(|_| !left.is_zero()) else { return };
-            socket::wait(None, Some(&socket), false, Some(left));
+            let Some(connection) = self.connection.as_ref().filter(|_| !left.is_zero()) else { return };
+            socket::wait(None, Some(connection.socket()), false, Some(left));
             self.receive();
         }
         self.pump();
@@ -146,38 +121,39 @@ impl Carrier {
 
     /// Hands over one item that has ended: written now if that is possible, else kept.
     pub(crate) fn item(&mut self, item: Item<'_>) {
-        if let Some(reason) = self.shut {
-            return self.outbox.refuse(reason, 1);
-        }
-        let Some(scope_id) = self.scopes.id(item.scope) else {
-            return self.outbox.refuse(DropReason::TooManyScopes, 1);
-        };
-        match self.link.item(item.signal, scope_id, item.bytes) {
-            Ok(frame) => {
-                let seq = frame.seq;
-                if self.outbox.push_item(frame) {
-                    self.queued_seq = seq;
-                }
+        match (self.shut, self.scopes.id(item.scope)) {
+            (Some(reason), _) => self.outbox.refuse(reason, 1),
+            (None, None) => self.outbox.refuse(DropReason::TooManyScopes, 1),
+            (None, Some(scope_id)) => {
+                let frame = self.link.item(item.signal, scope_id, item.bytes);
+                self.name_scopes();
+                self.queue(frame, 1);
             }
-            Err(_) => self.outbox.refuse(DropReason::TooLarge, 1),
         }
-        self.name_scopes();
-        self.pump();
+        self.publish();
     }
 
     /// Hands over a whole OTLP export request of `items` items.
     pub(crate) fn payload(&mut self, signal: Signal, items: u32, request: Bytes) {
-        if let Some(reason) = self.shut {
-            return self.outbox.refuse(reason, u64::from(items));
+        match self.shut {
+            Some(reason) => self.outbox.refuse(reason, u64::from(items)),
+            None => {
+                let frame = self.link.payload(signal, items, request);
+                self.queue(frame, u64::from(items));
+            }
         }
-        match self.link.payload(signal, items, request) {
+        self.publish();
+    }
+
+    fn queue(&mut self, frame: Result<ItemFrame, WireError>, items: u64) {
+        match frame {
             Ok(frame) => {
                 let seq = frame.seq;
                 if self.outbox.push_item(frame) {
                     self.queued_seq = seq;
                 }
             }
-            Err(_) => self.outbox.refuse(DropReason::TooLarge, u64::from(items)),
+            Err(_) => self.outbox.refuse(DropReason::TooLarge, items),
         }
         self.pump();
     }
@@ -215,12 +191,11 @@ impl Carrier {
     fn write_until(&mut self, until: Instant) {
         loop {
             self.pump();
-            let watch = self.watch();
             let left = until.saturating_duration_since(Instant::now());
-            if !watch.for_room || left.is_zero() {
-                return;
-            }
-            socket::wait(None, watch.socket.as_deref(), true, Some(left));
+            let blocked = self.blocked().filter(|blocked| *blocked != Blocked::Credit && !left.is_zero());
+            let (Some(_), Some(connection)) = (blocked, &self.connection) else { return };
+            socket::wait(None, Some(connection.socket()), connection.room_is_writable(), Some(left));
+            self.receive();
         }
     }
 
@@ -236,7 +211,7 @@ impl Carrier {
         if self.waits.is_empty() {
             return;
         }
-        if self.socket.is_some() && self.waits.take_barrier(self.standing()) {
+        if self.connection.is_some() && self.waits.take_barrier(self.standing()) {
             self.control(self.link.barrier());
             self.pump();
         }
@@ -247,7 +222,7 @@ impl Carrier {
         Standing {
             written_seq: self.link.written_seq(),
             accepted_seq: self.link.accepted_seq(),
-            connected: self.socket.is_some(),
+            connected: self.connection.is_some(),
         }
     }
 
@@ -261,20 +236,30 @@ impl Carrier {
         }
     }
 
-    /// Writes what the kernel takes. Returns whether an item is held back for want of credit.
+    /// Writes what there is room for. Returns whether something is held back until the extension has answered.
     fn write(&mut self) -> bool {
-        while let Some(socket) = &self.socket {
+        let mut control = false;
+        let held = self.write_frames(&mut control);
+        if self.connection.as_mut().is_some_and(|connection| !connection.ring(control)) {
+            self.disconnect();
+        }
+        held
+    }
+
+    /// As [`Self::write`]; notes if a control frame is among them.
+    fn write_frames(&mut self, control: &mut bool) -> bool {
+        while let Some(connection) = &mut self.connection {
             let progress = match self.outbox.next(|frame| self.link.may_write(frame)) {
-                Next::Write(bytes) => socket.send(bytes),
+                Next::Write(_) if connection.is_waiting() => return true,
+                Next::Write(bytes) => connection.write(bytes),
                 Next::Held => return true,
                 Next::Empty => return false,
             };
             match progress {
-                Progress::Bytes(written) => {
-                    if let Some(frame) = self.outbox.wrote(written) {
-                        self.link.wrote(&frame);
-                    }
-                }
+                Progress::Bytes(written) => match self.outbox.wrote(written) {
+                    Some(frame) => self.link.wrote(&frame),
+                    None => *control = true,
+                },
                 Progress::WouldBlock => return false,
                 Progress::Closed => self.disconnect(),
             }
@@ -285,11 +270,14 @@ impl Carrier {
     /// Reads all that is there. Returns whether that was anything.
     pub(crate) fn receive(&mut self) -> bool {
         let mut any = false;
-        while let Some(socket) = &self.socket {
+        while let Some(connection) = &self.connection {
             self.inbound.clear();
-            match socket.receive(&mut self.inbound) {
+            match connection.receive(&mut self.inbound) {
                 Progress::Bytes(_) => match self.link.receive(&self.inbound) {
-                    Ok(()) => any = true,
+                    Ok(()) => {
+                        any = true;
+                        self.welcomed();
+                    }
                     Err(WireError::Version { .. }) => self.shut(DropReason::VersionRefused),
                     Err(_) => self.disconnect(),
                 },
@@ -300,8 +288,30 @@ impl Carrier {
         any
     }
 
+    /// If `Welcome` was among what came, it is known now which way frames go.
+    fn welcomed(&mut self) {
+        let waits = self.connection.as_ref().is_some_and(Connection::is_waiting);
+        if !waits || self.link.state() != LinkState::Open {
+            return;
+        }
+        self.connection =
+            self.connection.take().and_then(|connection| connection.welcomed(self.link.ring_bytes()));
+        match self.connection {
+            Some(_) => self.publish(),
+            None => self.disconnect(),
+        }
+    }
+
+    /// Where a ring is, its header has the counters of all that has ended so far.
+    #[inline]
+    fn publish(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.publish(self.outbox.counters());
+        }
+    }
+
     fn name_scopes(&mut self) {
-        while self.socket.is_some() {
+        while self.connection.is_some() {
             let Some(scope) = self.scopes.name_next() else { return };
             let frame = self.link.scope(scope.id, scope.encoded, scope.schema_url);
             self.control(frame);
@@ -310,7 +320,7 @@ impl Carrier {
 
     /// A control frame exists for this connection only; one that can't be queued ends it.
     fn control(&mut self, frame: Result<Vec<u8>, WireError>) {
-        if self.socket.is_none() {
+        if self.connection.is_none() {
             return;
         }
         let queued = frame.is_ok_and(|frame| self.outbox.push_control(frame));
@@ -320,23 +330,32 @@ impl Carrier {
     }
 
     fn disconnect(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            socket.close();
+        if let Some(connection) = self.connection.take() {
+            connection.socket().close();
         }
         self.link.disconnect();
         self.outbox.disconnected();
     }
 
+    /// What keeps the head of the outbox, if it has one.
+    fn blocked(&self) -> Option<Blocked> {
+        match self.outbox.next(|frame| self.link.may_write(frame)) {
+            Next::Write(_) if self.connection.as_ref().is_some_and(Connection::is_waiting) => {
+                Some(Blocked::Credit)
+            }
+            Next::Write(_) => Some(Blocked::Room),
+            Next::Held => Some(Blocked::Credit),
+            Next::Empty => None,
+        }
+    }
+
     /// What has to happen before anything moves on.
     pub(crate) fn watch(&self) -> Watch {
-        let (blocked, for_room) = match self.outbox.next(|frame| self.link.may_write(frame)) {
-            Next::Write(_) => (true, true),
-            Next::Held => (true, false),
-            Next::Empty => (false, false),
-        };
-        let waited = blocked || !self.waits.is_empty();
-        let socket = self.socket.clone().filter(|_| waited);
-        let for_room = for_room && socket.is_some();
+        let blocked = self.blocked();
+        let waited = blocked.is_some() || !self.waits.is_empty();
+        let connection = self.connection.as_ref().filter(|_| waited);
+        let for_room = blocked == Some(Blocked::Room) && connection.is_some_and(Connection::room_is_writable);
+        let socket = connection.map(|connection| connection.socket().clone());
         Watch { socket, for_room, until: self.waits.next_deadline() }
     }
 
@@ -355,7 +374,13 @@ impl Carrier {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.socket.is_some()
+        self.connection.is_some()
+    }
+
+    /// Whether a ring was wanted, and this connection goes on without one.
+    pub(crate) fn misses_ring(&self) -> bool {
+        let wanted = self.target.as_ref().is_some_and(|target| target.wanted == Wanted::Ring);
+        wanted && self.link.state() == LinkState::Open && self.link.ring_bytes() == 0
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -366,6 +391,7 @@ impl Carrier {
             written: counters.written,
             buffered: self.outbox.buffered(),
             dropped: counters.reasons().collect(),
+            ring_bytes: self.link.ring_bytes(),
         }
     }
 }

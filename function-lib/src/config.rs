@@ -6,6 +6,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use tracing_subscriber::filter::Targets;
 
+use crate::connection::Wanted;
 use crate::filter;
 use crate::metrics;
 use crate::propagation::Propagation;
@@ -81,6 +82,8 @@ pub(crate) struct Config {
     pub(crate) propagation: Propagation,
     /// `LAMBDA_FLUSH_SOCKET`, else derived from `AWS_LAMBDA_RUNTIME_API`; `None` outside Lambda.
     pub(crate) address: Option<Address>,
+    /// `LAMBDA_FLUSH_CARRIER`
+    pub(crate) carrier: Wanted,
     /// What Lambda says about the function.
     pub(crate) function: Function,
     /// `OTEL_METRICS_EXPORTER` and the temporality.
@@ -111,6 +114,7 @@ impl Config {
             otlp_logs: reader.otlp_logs(),
             propagation: reader.propagation(),
             address: reader.address(),
+            carrier: reader.carrier(),
             function: reader.function(),
             metrics: metrics::Preferences::read(&mut reader),
         };
@@ -232,6 +236,19 @@ impl Reader<'_> {
         Some(address)
     }
 
+    fn carrier(&mut self) -> Wanted {
+        const NAME: &str = "LAMBDA_FLUSH_CARRIER";
+        match self.text(NAME).as_deref() {
+            Some("auto") | None => Wanted::Auto,
+            Some("ring") => Wanted::Ring,
+            Some("socket") => Wanted::Socket,
+            Some(other) => {
+                self.fault(NAME, format!("{other:?} is none of auto, ring and socket; auto is used"));
+                Wanted::Auto
+            }
+        }
+    }
+
     fn function(&mut self) -> Function {
         const MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
         let memory = self.text(MEMORY);
@@ -293,6 +310,7 @@ mod tests {
             ("OTEL_PROPAGATORS", "b3,tracecontext,jaeger"),
             ("LAMBDA_FLUSH_SOCKET", &long),
             ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
+            ("LAMBDA_FLUSH_CARRIER", "pigeon"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "plenty"),
         ]));
         let names: Vec<_> = faults.iter().map(|fault| fault.name).collect();
@@ -305,6 +323,7 @@ mod tests {
             "OTEL_LOGS_EXPORTER",
             "OTEL_PROPAGATORS",
             "LAMBDA_FLUSH_SOCKET",
+            "LAMBDA_FLUSH_CARRIER",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
         ];
         assert_eq!(names, expected);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lambda_flush_proto::ring::counters::DROP_REASONS;
 use lambda_flush_proto::wire;
 
 /// Why an item was given up in the function.
@@ -37,15 +38,8 @@ impl DropReason {
     /// The name in ledgers and statistics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BufferFull => "buffer_full",
-            Self::TooLarge => "too_large",
-            Self::NoExtension => "no_extension",
-            Self::VersionRefused => "version_refused",
-            Self::TooManyScopes => "too_many_scopes",
-            Self::ShutDown => "shut_down",
-            Self::Rejected => "rejected",
-        }
+        // The ring's header has them in the same order.
+        DROP_REASONS.get(self as usize).copied().unwrap_or("other")
     }
 }
 
@@ -55,13 +49,24 @@ pub(crate) struct Counters {
     pub(crate) ended: u64,
     pub(crate) written: u64,
     dropped: [u64; DropReason::ALL.len()],
+    dropped_in_all: u64,
 }
 
 impl Counters {
     pub(crate) fn dropped(&mut self, reason: DropReason, items: u64) {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
             *count += items;
+            self.dropped_in_all += items;
         }
+    }
+
+    /// By reason, as the ring's header has them.
+    pub(crate) fn slots(&self) -> &[u64] {
+        &self.dropped
+    }
+
+    pub(crate) fn dropped_in_all(&self) -> u64 {
+        self.dropped_in_all
     }
 
     /// Reasons that occurred.
@@ -95,6 +100,8 @@ pub struct Stats {
     pub buffered: u64,
     /// Items given up, by [`DropReason::as_str`].
     pub dropped: BTreeMap<&'static str, u64>,
+    /// The size of the shared memory that items go through; 0 where they go through the socket.
+    pub ring_bytes: u64,
 }
 
 #[cfg(test)]
@@ -112,5 +119,15 @@ mod tests {
         assert_eq!(reasons["buffer_full"], 1);
         assert_eq!(reasons["shut_down"], 6);
         assert_eq!(reasons["rejected"], 7);
+        let names = [
+            "buffer_full",
+            "too_large",
+            "no_extension",
+            "version_refused",
+            "too_many_scopes",
+            "shut_down",
+            "rejected",
+        ];
+        assert_eq!(DropReason::ALL.map(DropReason::as_str), names);
     }
 }

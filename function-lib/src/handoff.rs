@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use lambda_flush_proto::wire::{InvocationStarted, invocation_done::Status};
 
-use crate::carrier::{Carrier, Item, Target};
+use crate::carrier::{Carrier, Item};
 #[cfg(feature = "metrics")]
 use crate::collect::Collect;
+use crate::connection::Target;
 use crate::counters::{DropReason, Stats};
 use crate::direct::Direct;
 use crate::hooks::Hooks;
@@ -165,6 +166,11 @@ impl Handoff {
     /// What runs at SIGTERM.
     pub(crate) fn hooks(&self) -> &Hooks {
         self.0.0.hooks()
+    }
+
+    /// Whether a ring was wanted, and the extension has said that there is none.
+    pub(crate) fn misses_ring(&self) -> bool {
+        self.0.0.with(|carrier| carrier.misses_ring())
     }
 
     /// Why nothing can be handed over any more, if so.

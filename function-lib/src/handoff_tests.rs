@@ -9,6 +9,7 @@ use lambda_flush_proto::{ExtensionLink, Received, Signal};
 use opentelemetry::InstrumentationScope;
 
 use super::*;
+use crate::connection::Wanted;
 use crate::socket::Address;
 
 /// Reads until an item has come; the process it came from, its number and its bytes.
@@ -36,7 +37,12 @@ fn a_forked_child_opens_its_own_link_and_counts_anew() {
     let name = format!("lambda-flush-fork-test/{}", std::process::id());
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     let address = Address::Abstract(name.into_bytes());
-    let target = Target { address, resource: bytes::Bytes::new(), resource_schema_url: String::new() };
+    let target = Target {
+        address,
+        resource: bytes::Bytes::new(),
+        resource_schema_url: String::new(),
+        wanted: Wanted::Socket,
+    };
     let (handoff, connected) = Handoff::open(Some(target));
     assert_eq!(connected, Ok(()));
     let scope = InstrumentationScope::builder("test").build();

@@ -94,6 +94,7 @@ mod carrier;
 mod checkpoints;
 mod collect;
 mod config;
+mod connection;
 mod counters;
 mod direct;
 mod encode;
@@ -126,6 +127,7 @@ mod socket;
 mod telemetry;
 mod thread;
 mod waits;
+mod watch;
 
 pub use builder::Builder;
 pub use config::{Environment, Source};

@@ -12,7 +12,7 @@ use lambda_flush_proto::wire::{InvocationStarted, Signal, invocation_done::Statu
 use opentelemetry_sdk::trace::SpanData;
 use rustix::process::{Pid, getpid};
 
-use crate::carrier::{Carrier, Item, Watch};
+use crate::carrier::{Carrier, Item};
 use crate::checkpoints::{Checkpoints, Moment};
 use crate::collect::Collect;
 use crate::direct::Direct;
@@ -22,6 +22,7 @@ use crate::id_generator::random_u64;
 use crate::sigterm::{self, Sigterm};
 use crate::socket::Bell;
 use crate::thread;
+use crate::watch::Watch;
 
 /// See the module's description.
 #[derive(Debug)]

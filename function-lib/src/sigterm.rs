@@ -30,12 +30,12 @@ use rustix::process::getpid;
 use signal_hook::consts::SIGTERM;
 use signal_hook::low_level;
 
-use crate::carrier::Watch;
 use crate::errand::Errand;
 use crate::hooks::{Launch, Refused};
 use crate::notice::{self, Level};
 use crate::shared::Shared;
 use crate::socket::{self, Bell};
+use crate::watch::Watch;
 
 /// From SIGTERM to the exit. A function beside an external extension has 300 ms, and this thread, like every other,
 /// may have to wait for a core.

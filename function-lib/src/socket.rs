@@ -1,6 +1,8 @@
 //! The edge to the kernel: one Unix stream socket that never blocks, and the two ways to wait for it.
 
 use std::fmt;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,8 +11,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_peercred};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
-    send, shutdown, socket_with,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, connect, recv, send, sendmsg, shutdown, socket_with,
 };
 use rustix::process::getuid;
 
@@ -108,6 +110,22 @@ impl Socket {
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => return Progress::WouldBlock,
                 Err(_) => return Progress::Closed,
             }
+        }
+    }
+
+    /// As [`Self::send`], with a file descriptor that comes along with the first byte.
+    pub(crate) fn send_with(&self, bytes: &[u8], file: &OwnedFd) -> Progress {
+        let files = [file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
+            return Progress::WouldBlock;
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        match sendmsg(&self.0, &[IoSlice::new(bytes)], &mut ancillary, flags) {
+            Ok(written) => Progress::Bytes(written),
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Progress::WouldBlock,
+            Err(_) => Progress::Closed,
         }
     }
 

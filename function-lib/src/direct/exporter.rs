@@ -184,6 +184,7 @@ impl Direct for Exporter {
             written: counters.written,
             buffered: state.held.buffered(),
             dropped: counters.reasons().collect(),
+            ring_bytes: 0,
         }
     }
 
