@@ -359,6 +359,11 @@ impl Carrier {
         Watch { socket, for_room, until: self.waits.next_deadline() }
     }
 
+    /// Whether nothing is there to be written, and nobody waits.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.waits.is_empty() && self.outbox.is_empty()
+    }
+
     pub(crate) fn buffered(&self) -> u64 {
         self.outbox.buffered()
     }

@@ -1,4 +1,5 @@
-//! From the SDK's types to OTLP bytes, once and in one buffer. Nothing decodes them again on this machine.
+//! From the SDK's types to OTLP bytes, once and in one buffer, which the caller brings and uses again (`scratch.rs`).
+//! Nothing decodes them again on this machine.
 //!
 //! The intermediate messages of `opentelemetry-proto` would cost some fifteen allocations a span; its encoding is
 //! what the tests compare with, byte for byte. Tags are those of opentelemetry-proto 1.x (`trace/v1/trace.proto`,
@@ -8,7 +9,7 @@ use std::time::SystemTime;
 
 use bytes::BufMut;
 use lambda_flush_proto::splice::{field, field_header, field_len, varint_field, varint_field_len};
-use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags};
+use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
@@ -18,36 +19,30 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// What a span takes beside its attributes, events and links, most of the time.
-const SPAN_BYTES_TYPICAL: usize = 128;
-const ATTRIBUTE_BYTES_TYPICAL: usize = 48;
-
-/// An `opentelemetry.proto.trace.v1.Span`.
-pub(crate) fn span(span: &SpanData) -> Vec<u8> {
-    let mut out = Vec::with_capacity(SPAN_BYTES_TYPICAL + ATTRIBUTE_BYTES_TYPICAL * span.attributes.len());
-    field(1, &span.span_context.trace_id().to_bytes(), &mut out);
-    field(2, &span.span_context.span_id().to_bytes(), &mut out);
-    text(3, &span.span_context.trace_state().header(), &mut out);
+/// Appends an `opentelemetry.proto.trace.v1.Span`.
+pub(crate) fn span(span: &SpanData, out: &mut Vec<u8>) {
+    field(1, &span.span_context.trace_id().to_bytes(), out);
+    field(2, &span.span_context.span_id().to_bytes(), out);
+    text(3, &state(&span.span_context), out);
     if span.parent_span_id != SpanId::INVALID {
-        field(4, &span.parent_span_id.to_bytes(), &mut out);
+        field(4, &span.parent_span_id.to_bytes(), out);
     }
-    text(5, &span.name, &mut out);
-    varint_field(6, kind(&span.span_kind), &mut out);
-    fixed64(7, nanos(span.start_time), &mut out);
-    fixed64(8, nanos(span.end_time), &mut out);
-    attributes(9, span.attributes.iter().map(pair), &mut out);
-    varint_field(10, span.dropped_attributes_count.into(), &mut out);
+    text(5, &span.name, out);
+    varint_field(6, kind(&span.span_kind), out);
+    fixed64(7, nanos(span.start_time), out);
+    fixed64(8, nanos(span.end_time), out);
+    attributes(9, span.attributes.iter().map(pair), out);
+    varint_field(10, span.dropped_attributes_count.into(), out);
     for event in &span.events.events {
-        put_event(11, event, &mut out);
+        put_event(11, event, out);
     }
-    varint_field(12, span.events.dropped_count.into(), &mut out);
+    varint_field(12, span.events.dropped_count.into(), out);
     for link in &span.links.links {
-        put_link(13, link, &mut out);
+        put_link(13, link, out);
     }
-    varint_field(14, span.links.dropped_count.into(), &mut out);
-    put_status(15, &span.status, &mut out);
-    fixed32(16, flags(span.parent_span_is_remote, span.span_context.trace_flags()), &mut out);
-    out
+    varint_field(14, span.links.dropped_count.into(), out);
+    put_status(15, &span.status, out);
+    fixed32(16, flags(span.parent_span_is_remote, span.span_context.trace_flags()), out);
 }
 
 /// An `opentelemetry.proto.common.v1.InstrumentationScope`, without its schema URL.
@@ -84,8 +79,7 @@ fn put_event(tag: u32, event: &Event, out: &mut Vec<u8>) {
 
 fn put_link(tag: u32, link: &Link, out: &mut Vec<u8>) {
     let cx: &SpanContext = &link.span_context;
-    let (trace_id, span_id, state) =
-        (cx.trace_id().to_bytes(), cx.span_id().to_bytes(), cx.trace_state().header());
+    let (trace_id, span_id, state) = (cx.trace_id().to_bytes(), cx.span_id().to_bytes(), state(cx));
     let flags = flags(cx.is_remote(), cx.trace_flags());
     let len = field_len(1, trace_id.len())
         + field_len(2, span_id.len())
@@ -100,6 +94,12 @@ fn put_link(tag: u32, link: &Link, out: &mut Vec<u8>) {
     attributes(4, link.attributes.iter().map(pair), out);
     varint_field(5, link.dropped_attributes_count.into(), out);
     fixed32(6, flags, out);
+}
+
+/// The W3C header. That of the usual state, which is empty, takes no allocation.
+fn state(cx: &SpanContext) -> String {
+    let state = cx.trace_state();
+    if *state == TraceState::NONE { String::new() } else { state.header() }
 }
 
 fn put_status(tag: u32, status: &Status, out: &mut Vec<u8>) {

@@ -155,6 +155,11 @@ impl Outbox {
         self.items_bytes < BUFFER_BYTES_MAX / 2
     }
 
+    /// Whether nothing waits, not even a control frame.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.items.is_empty()
+    }
+
     /// Items that wait, a torn one included.
     pub(crate) fn buffered(&self) -> u64 {
         self.buffered

@@ -13,6 +13,7 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use crate::carrier::Item;
 use crate::encode;
 use crate::handoff::Handoff;
+use crate::scratch;
 
 /// How long a shutdown may block its thread to get the buffer written.
 pub(crate) const SHUTDOWN_DRAIN_MAX: Duration = Duration::from_millis(250);
@@ -42,8 +43,11 @@ impl SpanProcessor for HandoffProcessor {
         if !span.span_context.is_sampled() {
             return;
         }
-        let bytes = encode::span(&span);
-        self.handoff.item(Item { signal: Signal::Traces, scope: &span.instrumentation_scope, bytes: &bytes });
+        let scope = &span.instrumentation_scope;
+        scratch::encoded(
+            |out| encode::span(&span, out),
+            |bytes| self.handoff.item(Item { signal: Signal::Traces, scope, bytes }),
+        );
     }
 
     /// Spans are handed over when they end; this only gives what had to wait another chance, without waiting.

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use lambda_flush_proto::wire::{InvocationStarted, Signal, invocation_done::Status};
 use opentelemetry_sdk::trace::SpanData;
-use rustix::process::{Pid, getpid};
 
 use crate::carrier::{Carrier, Item};
 use crate::checkpoints::{Checkpoints, Moment};
@@ -18,10 +17,9 @@ use crate::collect::Collect;
 use crate::direct::Direct;
 use crate::encode;
 use crate::hooks::Hooks;
-use crate::id_generator::random_u64;
+use crate::scratch;
 use crate::sigterm::{self, Sigterm};
-use crate::socket::Bell;
-use crate::thread;
+use crate::state::{State, Thread};
 use crate::watch::Watch;
 
 /// See the module's description.
@@ -35,45 +33,10 @@ pub(crate) struct Shared {
     direct: OnceLock<(Arc<dyn Direct>, Duration)>,
 }
 
-#[derive(Debug)]
-struct State {
-    carrier: Carrier,
-    checkpoints: Checkpoints,
-    pid: Pid,
-    thread: Thread,
-    /// No handle is left.
-    ending: bool,
-    catches_sigterm: bool,
-    /// Until the thread has it.
-    sigterm: Option<Sigterm>,
-}
-
-/// The library's thread: it exists from `init` on in Lambda, elsewhere once something had to wait.
-#[derive(Debug)]
-enum Thread {
-    None,
-    /// It waits for `watch`, and for the bell.
-    Waiting {
-        bell: Arc<Bell>,
-        watch: Watch,
-    },
-    /// It could not be had; spans that end and invocations that end drain the buffer.
-    Unavailable,
-}
-
 impl Shared {
     pub(crate) fn new(carrier: Carrier) -> Self {
-        let state = State {
-            carrier,
-            checkpoints: Checkpoints::default(),
-            pid: getpid(),
-            thread: Thread::None,
-            ending: false,
-            catches_sigterm: false,
-            sigterm: None,
-        };
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(carrier)),
             buffered: Arc::default(),
             collect: OnceLock::new(),
             hooks: Hooks::default(),
@@ -102,14 +65,28 @@ impl Shared {
     pub(crate) fn item(self: &Arc<Self>, item: Item<'_>) {
         match self.direct() {
             Some(direct) => direct.item(item),
-            None => self.with(|carrier| carrier.item(item)),
+            None => self.hand_over(item),
         }
+    }
+
+    /// Nearly always the item is with the extension now, and nobody has to be told of anything.
+    fn hand_over(self: &Arc<Self>, item: Item<'_>) {
+        let mut state = self.lock();
+        let forked = state.notice_fork();
+        state.carrier.item(item);
+        if forked || !state.carrier.is_at_rest() {
+            return self.release(state);
+        }
+        self.publish(&state);
     }
 
     /// Hands over a span that the SDK has had no part in.
     pub(crate) fn span(self: &Arc<Self>, span: &SpanData) {
-        let bytes = encode::span(span);
-        self.item(Item { signal: Signal::Traces, scope: &span.instrumentation_scope, bytes: &bytes });
+        let scope = &span.instrumentation_scope;
+        scratch::encoded(
+            |out| encode::span(span, out),
+            |bytes| self.item(Item { signal: Signal::Traces, scope, bytes }),
+        );
     }
 
     /// Hands over a whole OTLP export request of `items` items. Never blocks.
@@ -324,66 +301,7 @@ impl Shared {
     /// Makes the hand-off believe it runs in a forked child.
     #[cfg(test)]
     pub(crate) fn pretend_fork(&self) {
-        self.lock().pid = Pid::INIT;
-    }
-}
-
-impl State {
-    /// A forked child has a copy of all this and of the parent's socket, and neither is its own.
-    fn notice_fork(&mut self) {
-        let pid = getpid();
-        if pid == self.pid {
-            return;
-        }
-        self.pid = pid;
-        self.thread = Thread::None;
-        self.catches_sigterm = false;
-        self.sigterm = None;
-        self.carrier = self.carrier.forked(random_u64());
-        self.carrier.reconnect();
-    }
-
-    fn has_thread(&mut self, shared: &Arc<Shared>) -> bool {
-        if matches!(self.thread, Thread::None) && self.start_thread(shared).is_err() {
-            self.thread = Thread::Unavailable;
-        }
-        matches!(self.thread, Thread::Waiting { .. })
-    }
-
-    fn catch_sigterm(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
-        let (sigterm, uncaught) = Sigterm::pair()?;
-        self.give_sigterm(shared, sigterm)?;
-        uncaught.catch()?;
-        self.catches_sigterm = true;
-        Ok(())
-    }
-
-    /// To the thread, which may be there already: something had to wait.
-    fn give_sigterm(&mut self, shared: &Arc<Shared>, sigterm: Sigterm) -> io::Result<()> {
-        match &self.thread {
-            Thread::Waiting { bell, .. } => bell.ring(),
-            Thread::None => self.start_thread(shared)?,
-            Thread::Unavailable => return Err(io::Error::other("no thread can be had")),
-        }
-        self.sigterm = Some(sigterm);
-        Ok(())
-    }
-
-    fn start_thread(&mut self, shared: &Arc<Shared>) -> io::Result<()> {
-        let bell = thread::spawn(shared)?;
-        self.thread = Thread::Waiting { bell, watch: Watch::default() };
-        Ok(())
-    }
-
-    /// Rings unless the thread already waits for all of `wanted`.
-    fn ring_for(&mut self, wanted: &Watch) {
-        if let Thread::Waiting { bell, watch } = &mut self.thread
-            && !watch.covers(wanted)
-        {
-            bell.ring();
-            // One ring will do: the thread looks at everything when it wakes.
-            *watch = wanted.clone();
-        }
+        self.lock().pid = rustix::process::Pid::INIT;
     }
 }
 

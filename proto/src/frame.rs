@@ -1,11 +1,13 @@
 //! Frames: a 4-byte little-endian length, then one message.
 
+use std::ops::Deref;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use crate::error::WireError;
-use crate::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
-use crate::splice::{field, field_header, field_len, varint_field, varint_field_len};
+use crate::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, ITEM_OVERHEAD_BYTES_MAX};
+use crate::splice::{field_header, field_len, varint_field, varint_field_len};
 use crate::wire::{Item, Signal, ToExtension, ToFunction, to_extension, to_function};
 
 const ITEM_TAG: u32 = 3;
@@ -59,25 +61,54 @@ pub fn to_function(message: to_function::Message) -> Vec<u8> {
     encode(&ToFunction { message: Some(message) }).unwrap_or_default()
 }
 
-/// An `Item` frame around `item`, equal to what prost writes for the message, with one copy of `item`.
+/// What stands before the bytes of an `Item` frame: length prefix, tags, lengths and numbers. No allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemHead {
+    bytes: [u8; ITEM_OVERHEAD_BYTES_MAX],
+    len: usize,
+}
+
+impl Deref for ItemHead {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// The head of an `Item` frame that ends with an item of `item_bytes` bytes. Both together are equal to what prost
+/// writes for the message.
 ///
 /// # Errors
 /// [`WireError::FrameTooLarge`] above [`FRAME_BYTES_MAX`].
-pub fn item(seq: u64, signal: Signal, scope_id: u32, item: &[u8]) -> Result<Vec<u8>, WireError> {
+pub fn item_head(seq: u64, signal: Signal, scope_id: u32, item_bytes: usize) -> Result<ItemHead, WireError> {
     let signal = u64::from((signal as i32).cast_unsigned());
     let inner = varint_field_len(ITEM_SEQ_TAG, seq)
         + varint_field_len(ITEM_SIGNAL_TAG, signal)
         + varint_field_len(ITEM_SCOPE_TAG, u64::from(scope_id))
-        + if item.is_empty() { 0 } else { field_len(ITEM_BYTES_TAG, item.len()) };
-    let mut out = with_prefix(field_len(ITEM_TAG, inner))?;
-    field_header(ITEM_TAG, inner, &mut out);
-    varint_field(ITEM_SEQ_TAG, seq, &mut out);
-    varint_field(ITEM_SIGNAL_TAG, signal, &mut out);
-    varint_field(ITEM_SCOPE_TAG, u64::from(scope_id), &mut out);
-    if !item.is_empty() {
-        field(ITEM_BYTES_TAG, item, &mut out);
+        + if item_bytes == 0 { 0 } else { field_len(ITEM_BYTES_TAG, item_bytes) };
+    let prefix = prefix(field_len(ITEM_TAG, inner))?;
+    let mut bytes = [0; ITEM_OVERHEAD_BYTES_MAX];
+    let mut rest = bytes.as_mut_slice();
+    rest.put_u32_le(prefix);
+    field_header(ITEM_TAG, inner, &mut rest);
+    varint_field(ITEM_SEQ_TAG, seq, &mut rest);
+    varint_field(ITEM_SIGNAL_TAG, signal, &mut rest);
+    varint_field(ITEM_SCOPE_TAG, u64::from(scope_id), &mut rest);
+    if item_bytes > 0 {
+        field_header(ITEM_BYTES_TAG, item_bytes, &mut rest);
     }
-    Ok(out)
+    let len = ITEM_OVERHEAD_BYTES_MAX - rest.len();
+    Ok(ItemHead { bytes, len })
+}
+
+/// A whole `Item` frame around `item`, with one copy of it.
+///
+/// # Errors
+/// [`WireError::FrameTooLarge`] above [`FRAME_BYTES_MAX`].
+pub fn item(seq: u64, signal: Signal, scope_id: u32, item: &[u8]) -> Result<Vec<u8>, WireError> {
+    let head = item_head(seq, signal, scope_id, item.len())?;
+    Ok([&head, item].concat())
 }
 
 /// An `Item` as [`item`] writes it, without the general decoder: nearly all frames are that.
@@ -85,7 +116,7 @@ pub fn item(seq: u64, signal: Signal, scope_id: u32, item: &[u8]) -> Result<Vec<
 /// # Errors
 /// The frame itself: it is something else, or written in another way.
 pub(crate) fn as_item(mut frame: Bytes) -> Result<Item, Bytes> {
-    let Some((mut item, bytes)) = item_head(&frame) else { return Err(frame) };
+    let Some((mut item, bytes)) = parse_item_head(&frame) else { return Err(frame) };
     frame.advance(frame.len() - bytes);
     item.item = frame;
     Ok(item)
@@ -109,12 +140,12 @@ pub(crate) fn peek_item(buffer: &[u8], start: usize) -> Option<Peeked> {
     if length > FRAME_BYTES_MAX {
         return None;
     }
-    let (item, bytes) = item_head(rest.get(..length)?)?;
+    let (item, bytes) = parse_item_head(rest.get(..length)?)?;
     Some(Peeked { item, bytes, frame_bytes: FRAME_HEADER_BYTES + length })
 }
 
 /// What stands before the bytes of an item, and how many those are: they end the frame.
-fn item_head(mut rest: &[u8]) -> Option<(Item, usize)> {
+fn parse_item_head(mut rest: &[u8]) -> Option<(Item, usize)> {
     if payload(ITEM_TAG, &mut rest)? != rest.len() {
         return None;
     }
@@ -165,19 +196,22 @@ fn encode(message: &impl Message) -> Result<Vec<u8>, WireError> {
 }
 
 fn with_prefix(bytes: usize) -> Result<Vec<u8>, WireError> {
-    let prefix = match u32::try_from(bytes) {
-        Ok(prefix) if bytes <= FRAME_BYTES_MAX => prefix,
-        _ => return Err(WireError::FrameTooLarge { bytes }),
-    };
+    let prefix = prefix(bytes)?;
     let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + bytes);
     out.put_u32_le(prefix);
     Ok(out)
 }
 
+fn prefix(bytes: usize) -> Result<u32, WireError> {
+    match u32::try_from(bytes) {
+        Ok(prefix) if bytes <= FRAME_BYTES_MAX => Ok(prefix),
+        _ => Err(WireError::FrameTooLarge { bytes }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::ITEM_OVERHEAD_BYTES_MAX;
     use crate::wire::Barrier;
 
     #[test]
@@ -192,7 +226,8 @@ mod tests {
             });
             let ours = item(seq, Signal::Traces, scope_id, &body).unwrap();
             assert_eq!(ours, to_extension(message).unwrap());
-            assert!(ours.len() <= len + ITEM_OVERHEAD_BYTES_MAX);
+            let head = item_head(seq, Signal::Traces, scope_id, len).unwrap();
+            assert!(ours.starts_with(&head) && ours.len() == head.len() + len);
         }
     }
 
@@ -245,5 +280,15 @@ mod tests {
         let mut buffer = BytesMut::from(&u32::MAX.to_le_bytes()[..]);
         assert_eq!(take(&mut buffer), Err(WireError::FrameTooLarge { bytes: u32::MAX as usize }));
         assert!(item(1, Signal::Traces, 0, &vec![0; FRAME_BYTES_MAX]).is_err());
+        assert!(item_head(1, Signal::Traces, 0, usize::MAX / 2).is_err());
+    }
+
+    #[test]
+    fn the_longest_head_fits() {
+        for signal in [Signal::Unspecified, Signal::Traces, Signal::Metrics, Signal::Logs] {
+            let longest = FRAME_BYTES_MAX - ITEM_OVERHEAD_BYTES_MAX;
+            let head = item_head(u64::MAX, signal, u32::MAX, longest).unwrap();
+            assert!(head.len() < ITEM_OVERHEAD_BYTES_MAX);
+        }
     }
 }

@@ -24,6 +24,7 @@ use super::silence::Silence;
 use crate::carrier::Item;
 use crate::config::Config;
 use crate::handoff::Handoff;
+use crate::scratch;
 use crate::telemetry::Telemetry;
 
 /// The OTLP side of a telemetry's logs.
@@ -69,8 +70,10 @@ impl<S: Subscriber> Layer<S> for EventLayer {
         let Some(_silence) = Silence::begin() else { return };
         let Some(origin) = self.origins.of(event) else { return };
         let scope = InstrumentationScope::builder(event.metadata().target()).build();
-        let bytes = record::of_event(event, SystemTime::now(), origin.span.as_ref());
-        self.handoff.item(Item { signal: Signal::Logs, scope: &scope, bytes: &bytes });
+        scratch::encoded(
+            |out| record::of_event(event, SystemTime::now(), origin.span.as_ref(), out),
+            |bytes| self.handoff.item(Item { signal: Signal::Logs, scope: &scope, bytes }),
+        );
     }
 }
 

@@ -13,6 +13,7 @@ use super::silence::Silence;
 use crate::carrier::Item;
 use crate::handoff::Handoff;
 use crate::processor::SHUTDOWN_DRAIN_MAX;
+use crate::scratch;
 
 #[derive(Debug)]
 pub(super) struct HandoffLogProcessor {
@@ -32,8 +33,10 @@ impl LogProcessor for HandoffLogProcessor {
             Some(target) if target != scope.name() => Cow::Owned(renamed(scope, target.clone())),
             _ => Cow::Borrowed(scope),
         };
-        let bytes = record::of_record(record);
-        self.handoff.item(Item { signal: Signal::Logs, scope: &scope, bytes: &bytes });
+        scratch::encoded(
+            |out| record::of_record(record, out),
+            |bytes| self.handoff.item(Item { signal: Signal::Logs, scope: &scope, bytes }),
+        );
     }
 
     /// Records are handed over when they are emitted; this gives what had to wait another chance, without waiting.

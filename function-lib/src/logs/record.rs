@@ -18,45 +18,39 @@ use crate::encode::{
     put_varint_value, text, text_len,
 };
 
-const RECORD_BYTES_TYPICAL: usize = 192;
-
-/// An `opentelemetry.proto.logs.v1.LogRecord` of an event that happened, and was observed, `at`.
-pub(super) fn of_event(event: &Event<'_>, at: SystemTime, ids: Option<&Ids>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(RECORD_BYTES_TYPICAL);
+/// Appends an `opentelemetry.proto.logs.v1.LogRecord` of an event that happened, and was observed, `at`.
+pub(super) fn of_event(event: &Event<'_>, at: SystemTime, ids: Option<&Ids>, out: &mut Vec<u8>) {
     let at = nanos(at);
     let (number, name) = severity(*event.metadata().level());
-    fixed64(1, at, &mut out);
-    varint_field(2, number, &mut out);
-    text(3, name, &mut out);
+    fixed64(1, at, out);
+    varint_field(2, number, out);
+    text(3, name, out);
     event::message(event, |message| {
-        field_header(5, field_len(1, message.len()), &mut out);
-        put_text_value(message, &mut out);
+        field_header(5, field_len(1, message.len()), out);
+        put_text_value(message, out);
     });
-    event::fields(event, |name, value| put_field(name, value, &mut out));
-    put_tail(ids.map(|ids| (ids.trace_id, ids.span_id, ids.flags)), at, "", &mut out);
-    out
+    event::fields(event, |name, value| put_field(name, value, out));
+    put_tail(ids.map(|ids| (ids.trace_id, ids.span_id, ids.flags)), at, "", out);
 }
 
 /// The same of a record that came by the logs API. Without a time of its own it gets the time it was observed at:
 /// not every backend looks at both.
-pub(super) fn of_record(record: &SdkLogRecord) -> Vec<u8> {
-    let mut out = Vec::with_capacity(RECORD_BYTES_TYPICAL);
+pub(super) fn of_record(record: &SdkLogRecord, out: &mut Vec<u8>) {
     let observed = record.observed_timestamp().map(nanos).unwrap_or_default();
-    fixed64(1, record.timestamp().map_or(observed, nanos), &mut out);
+    fixed64(1, record.timestamp().map_or(observed, nanos), out);
     // The API's severities are numbered as OTLP's.
-    varint_field(2, record.severity_number().map_or(0, |severity| severity as u64), &mut out);
-    text(3, record.severity_text().unwrap_or_default(), &mut out);
+    varint_field(2, record.severity_number().map_or(0, |severity| severity as u64), out);
+    text(3, record.severity_text().unwrap_or_default(), out);
     if let Some(body) = record.body() {
-        field_header(5, any_len(body), &mut out);
-        put_any(body, &mut out);
+        field_header(5, any_len(body), out);
+        put_any(body, out);
     }
     for (key, value) in record.attributes_iter() {
-        put_pair(6, key.as_str(), any_len(value), &mut out);
-        put_any(value, &mut out);
+        put_pair(6, key.as_str(), any_len(value), out);
+        put_any(value, out);
     }
     let ids = record.trace_context().map(|cx| (cx.trace_id, cx.span_id, cx.trace_flags.unwrap_or_default()));
-    put_tail(ids, observed, record.event_name().unwrap_or_default(), &mut out);
-    out
+    put_tail(ids, observed, record.event_name().unwrap_or_default(), out);
 }
 
 fn severity(level: Level) -> (u64, &'static str) {
