@@ -2,29 +2,31 @@
 //!
 //! All of it is called under one lock, from whatever thread ends a span, and from the library's own thread.
 
-use std::time::{Duration, Instant};
+mod opening;
+
+use std::time::Instant;
 
 use bytes::Bytes;
 use lambda_flush_proto::function_link::ItemFrame;
-use lambda_flush_proto::limits::RING_BYTES_MAX;
 use lambda_flush_proto::wire::{InvocationStarted, Signal, invocation_done::Status};
 use lambda_flush_proto::{FunctionLink, LinkState, WireError};
 use opentelemetry::InstrumentationScope;
 
-use crate::connection::{self, Connection, Target, Wanted};
+use crate::connection::{Connection, Target, Wanted};
 use crate::counters::{DropReason, Stats};
 use crate::outbox::{Next, Outbox};
 use crate::scopes::Scopes;
-use crate::socket::{self, ConnectError, Progress};
+use crate::scratch::Encoded;
+use crate::socket::{self, Progress};
 use crate::waits::{Goal, Standing, Waiting, Waits};
 use crate::watch::{Blocked, Watch};
 
 /// What [`Carrier::item`] is given.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Item<'a> {
     pub(crate) signal: Signal,
     pub(crate) scope: &'a InstrumentationScope,
-    pub(crate) bytes: &'a [u8],
+    pub(crate) encoded: Encoded<'a>,
 }
 
 /// See the module's description.
@@ -66,40 +68,6 @@ impl Carrier {
         child
     }
 
-    /// One attempt to connect and to greet; a second one where the kernel would not send a ring along.
-    pub(crate) fn connect(&mut self) -> Result<(), ConnectError> {
-        let Some(target) = &self.target else { return Ok(()) };
-        let link = &mut self.link;
-        // The resource has been kept under the only limit that can fail here.
-        let mut hello =
-            |ring_bytes| link.connect_offering(&target.resource, &target.resource_schema_url, ring_bytes);
-        let offering = match connection::offer(target.wanted) {
-            Some(offer) => Connection::open_offering(&target.address, &hello(RING_BYTES_MAX), offer)?,
-            None => None,
-        };
-        let (connection, greeting) = match offering {
-            Some(connection) => (connection, None),
-            None => (Connection::open(&target.address)?, Some(hello(0))),
-        };
-        self.connection = Some(connection);
-        self.scopes.forget_names();
-        self.outbox.disconnected();
-        if let Some(hello) = greeting {
-            self.control(hello);
-        }
-        self.name_scopes();
-        self.pump();
-        Ok(())
-    }
-
-    /// At most one attempt to get a lost connection back, at the start of an invocation.
-    pub(crate) fn reconnect(&mut self) {
-        if self.shut.is_none() && self.connection.is_none() {
-            // Where that fails, items wait in the outbox, which is bounded and counts.
-            self.connect().ok();
-        }
-    }
-
     /// There is no extension and there will be none.
     pub(crate) fn shut(&mut self, reason: DropReason) {
         self.shut = Some(reason);
@@ -107,30 +75,39 @@ impl Carrier {
         self.disconnect();
     }
 
-    /// Waits for the extension's `Welcome`, for `timeout` at the most.
-    pub(crate) fn await_welcome(&mut self, timeout: Duration) {
-        let until = Instant::now() + timeout;
-        while self.link.state() == LinkState::Greeting {
-            let left = until.saturating_duration_since(Instant::now());
-            let Some(connection) = self.connection.as_ref().filter(|_| !left.is_zero()) else { return };
-            socket::wait(None, Some(connection.socket()), false, Some(left));
-            self.receive();
-        }
-        self.pump();
-    }
-
     /// Hands over one item that has ended: written now if that is possible, else kept.
     pub(crate) fn item(&mut self, item: Item<'_>) {
-        match (self.shut, self.scopes.id(item.scope)) {
+        let Item { signal, scope, encoded } = item;
+        match (self.shut, self.scopes.id(scope)) {
             (Some(reason), _) => self.outbox.refuse(reason, 1),
             (None, None) => self.outbox.refuse(DropReason::TooManyScopes, 1),
             (None, Some(scope_id)) => {
-                let frame = self.link.item(item.signal, scope_id, item.bytes);
                 self.name_scopes();
-                self.queue(frame, 1);
+                match self.link.item_in_place(signal, scope_id, encoded.with_room) {
+                    Ok((seq, frame)) if self.write_at_once(frame) => self.passed(seq, frame.len()),
+                    Ok((seq, frame)) => self.queue(Ok(ItemFrame { bytes: frame.to_vec(), seq, items: 1 }), 1),
+                    Err(error) => self.queue(Err(error), 1),
+                }
             }
         }
         self.publish();
+    }
+
+    /// Nearly always there is a ring with room, and nothing else that waits: then an item is not kept at all.
+    fn write_at_once(&mut self, frame: &[u8]) -> bool {
+        let ring = self.connection.as_mut().filter(|connection| connection.has_ring());
+        let may = self.outbox.is_empty() && self.link.may_write_bytes(frame.len());
+        ring.is_some_and(|ring| may && ring.write(frame) == Progress::Bytes(frame.len()))
+    }
+
+    /// The item `seq` is the extension's.
+    fn passed(&mut self, seq: u64, frame_bytes: usize) {
+        self.queued_seq = seq;
+        self.link.wrote_bytes(seq, frame_bytes);
+        self.outbox.passed();
+        if self.connection.as_mut().is_some_and(|connection| !connection.ring(false)) {
+            self.disconnect();
+        }
     }
 
     /// Hands over a whole OTLP export request of `items` items.
@@ -286,20 +263,6 @@ impl Carrier {
             }
         }
         any
-    }
-
-    /// If `Welcome` was among what came, it is known now which way frames go.
-    fn welcomed(&mut self) {
-        let waits = self.connection.as_ref().is_some_and(Connection::is_waiting);
-        if !waits || self.link.state() != LinkState::Open {
-            return;
-        }
-        self.connection =
-            self.connection.take().and_then(|connection| connection.welcomed(self.link.ring_bytes()));
-        match self.connection {
-            Some(_) => self.publish(),
-            None => self.disconnect(),
-        }
     }
 
     /// Where a ring is, its header has the counters of all that has ended so far.

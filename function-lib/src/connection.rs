@@ -102,6 +102,11 @@ impl Connection {
         matches!(self.way, Way::Offered(_))
     }
 
+    #[inline]
+    pub(crate) fn has_ring(&self) -> bool {
+        matches!(self.way, Way::Ring(_))
+    }
+
     /// For room, the socket has to be writable; with a ring, the extension rings.
     pub(crate) fn room_is_writable(&self) -> bool {
         matches!(self.way, Way::Socket)

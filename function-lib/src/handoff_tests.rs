@@ -10,6 +10,7 @@ use opentelemetry::InstrumentationScope;
 
 use super::*;
 use crate::connection::Wanted;
+use crate::scratch;
 use crate::socket::Address;
 
 /// Reads until an item has come; the process it came from, its number and its bytes.
@@ -46,7 +47,12 @@ fn a_forked_child_opens_its_own_link_and_counts_anew() {
     let (handoff, connected) = Handoff::open(Some(target));
     assert_eq!(connected, Ok(()));
     let scope = InstrumentationScope::builder("test").build();
-    let item = |bytes| handoff.item(Item { signal: Signal::Traces, scope: &scope, bytes });
+    let item = |bytes: &[u8]| {
+        scratch::encoded(
+            |out| out.extend(bytes),
+            |encoded| handoff.item(Item { signal: Signal::Traces, scope: &scope, encoded }),
+        );
+    };
     item(b"parent");
     let accept = || {
         // A connection is made before it is accepted, or it is not made at all.
@@ -78,7 +84,10 @@ fn nothing_ends_between_the_last_word_and_the_exit() {
         let handoff = handoff.clone();
         std::thread::spawn(move || {
             let scope = InstrumentationScope::builder("test").build();
-            handoff.item(Item { signal: Signal::Traces, scope: &scope, bytes: b"late" });
+            scratch::encoded(
+                |out| out.extend(b"late"),
+                |encoded| handoff.item(Item { signal: Signal::Traces, scope: &scope, encoded }),
+            );
             ended.send(()).unwrap();
         });
         // A process that goes on is the only way to look at one that has exited.

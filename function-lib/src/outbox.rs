@@ -70,6 +70,12 @@ impl Outbox {
         true
     }
 
+    /// Counts an item that ended and was written at once.
+    pub(crate) fn passed(&mut self) {
+        self.counters.ended += 1;
+        self.counters.written += 1;
+    }
+
     /// Counts items that ended and can't be queued.
     pub(crate) fn refuse(&mut self, reason: DropReason, items: u64) {
         self.counters.ended += items;

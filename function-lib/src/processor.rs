@@ -46,7 +46,7 @@ impl SpanProcessor for HandoffProcessor {
         let scope = &span.instrumentation_scope;
         scratch::encoded(
             |out| encode::span(&span, out),
-            |bytes| self.handoff.item(Item { signal: Signal::Traces, scope, bytes }),
+            |encoded| self.handoff.item(Item { signal: Signal::Traces, scope, encoded }),
         );
     }
 

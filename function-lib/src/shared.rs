@@ -85,7 +85,7 @@ impl Shared {
         let scope = &span.instrumentation_scope;
         scratch::encoded(
             |out| encode::span(span, out),
-            |bytes| self.item(Item { signal: Signal::Traces, scope, bytes }),
+            |encoded| self.item(Item { signal: Signal::Traces, scope, encoded }),
         );
     }
 

@@ -102,6 +102,28 @@ pub fn item_head(seq: u64, signal: Signal, scope_id: u32, item_bytes: usize) -> 
     Ok(ItemHead { bytes, len })
 }
 
+/// Makes a whole `Item` frame of `room_and_item`, without a copy: the head goes into the last of the
+/// [`ITEM_OVERHEAD_BYTES_MAX`] bytes of room that stand before the item.
+///
+/// # Errors
+/// [`WireError::FrameTooLarge`] above [`FRAME_BYTES_MAX`]; [`WireError::Limit`] where there is not that much room.
+pub fn item_in_place(
+    seq: u64,
+    signal: Signal,
+    scope_id: u32,
+    room_and_item: &mut [u8],
+) -> Result<&[u8], WireError> {
+    let no_room = WireError::Limit { name: "ITEM_OVERHEAD_BYTES_MAX" };
+    let Some(item_bytes) = room_and_item.len().checked_sub(ITEM_OVERHEAD_BYTES_MAX) else {
+        return Err(no_room);
+    };
+    let head = item_head(seq, signal, scope_id, item_bytes)?;
+    let start = ITEM_OVERHEAD_BYTES_MAX.saturating_sub(head.len());
+    let frame = room_and_item.get_mut(start..).ok_or(no_room)?;
+    frame.iter_mut().zip(head.iter()).for_each(|(to, from)| *to = *from);
+    Ok(frame)
+}
+
 /// A whole `Item` frame around `item`, with one copy of it.
 ///
 /// # Errors
@@ -228,6 +250,8 @@ mod tests {
             assert_eq!(ours, to_extension(message).unwrap());
             let head = item_head(seq, Signal::Traces, scope_id, len).unwrap();
             assert!(ours.starts_with(&head) && ours.len() == head.len() + len);
+            let mut room_and_item = [&[0xEE; ITEM_OVERHEAD_BYTES_MAX], body.as_slice()].concat();
+            assert_eq!(item_in_place(seq, Signal::Traces, scope_id, &mut room_and_item).unwrap(), ours);
         }
     }
 
@@ -281,6 +305,7 @@ mod tests {
         assert_eq!(take(&mut buffer), Err(WireError::FrameTooLarge { bytes: u32::MAX as usize }));
         assert!(item(1, Signal::Traces, 0, &vec![0; FRAME_BYTES_MAX]).is_err());
         assert!(item_head(1, Signal::Traces, 0, usize::MAX / 2).is_err());
+        assert!(item_in_place(1, Signal::Traces, 0, &mut [0; ITEM_OVERHEAD_BYTES_MAX - 1]).is_err());
     }
 
     #[test]

@@ -202,6 +202,24 @@ impl FunctionLink {
         Ok(ItemFrame { bytes, seq, items: 1 })
     }
 
+    /// As [`Self::item`], without a copy: `room_and_item` is an item behind
+    /// [`ITEM_OVERHEAD_BYTES_MAX`](crate::limits::ITEM_OVERHEAD_BYTES_MAX) bytes of room. Returns the number it got,
+    /// and the whole frame.
+    ///
+    /// # Errors
+    /// As [`Self::item`]; no number is used up.
+    pub fn item_in_place<'a>(
+        &mut self,
+        signal: Signal,
+        scope_id: u32,
+        room_and_item: &'a mut [u8],
+    ) -> Result<(u64, &'a [u8]), WireError> {
+        let seq = self.last_seq + 1;
+        let frame = frame::item_in_place(seq, signal, scope_id, room_and_item)?;
+        self.last_seq = seq;
+        Ok((seq, frame))
+    }
+
     /// Encodes a whole OTLP request of `items` items.
     ///
     /// # Errors
@@ -217,13 +235,24 @@ impl FunctionLink {
     /// Whether `frame` may be written now: the link is open and the credit covers it.
     #[must_use]
     pub fn may_write(&self, frame: &ItemFrame) -> bool {
-        self.state == LinkState::Open && self.written_bytes + frame.bytes.len() as u64 <= self.credit_bytes
+        self.may_write_bytes(frame.bytes.len())
+    }
+
+    /// As [`Self::may_write`], of an item frame of `bytes` bytes.
+    #[must_use]
+    pub fn may_write_bytes(&self, bytes: usize) -> bool {
+        self.state == LinkState::Open && self.written_bytes + bytes as u64 <= self.credit_bytes
     }
 
     /// `frame` was written whole: it is the extension's.
     pub fn wrote(&mut self, frame: &ItemFrame) {
-        self.written_bytes += frame.bytes.len() as u64;
-        self.written_seq = self.written_seq.max(frame.seq);
+        self.wrote_bytes(frame.seq, frame.bytes.len());
+    }
+
+    /// As [`Self::wrote`], of the item frame with the number `seq` and of `bytes` bytes.
+    pub fn wrote_bytes(&mut self, seq: u64, bytes: usize) {
+        self.written_bytes += bytes as u64;
+        self.written_seq = self.written_seq.max(seq);
     }
 
     /// Names scope `id` on this connection. Has to be written before items that refer to it.

@@ -86,7 +86,7 @@ impl Exporter {
 
 impl Direct for Exporter {
     fn item(&self, item: Item<'_>) {
-        self.push(1, |held| held.push_item(item));
+        self.push(1, |held| held.push_item(&item));
     }
 
     fn payload(&self, signal: Signal, items: u32, request: Bytes) {

@@ -104,9 +104,9 @@ impl Held {
     }
 
     /// Keeps an item, or drops and counts it.
-    pub(crate) fn push_item(&mut self, item: Item<'_>) {
-        let Some(scope) = self.scope(&item) else { return self.refuse(DropReason::TooManyScopes, 1) };
-        let bytes = field_len(SCOPE_ITEMS, item.bytes.len());
+    pub(crate) fn push_item(&mut self, item: &Item<'_>) {
+        let Some(scope) = self.scope(item) else { return self.refuse(DropReason::TooManyScopes, 1) };
+        let bytes = field_len(SCOPE_ITEMS, item.encoded.bytes().len());
         if !self.admit(bytes, 1) {
             return;
         }
@@ -119,7 +119,7 @@ impl Held {
             open.groups.len() - 1
         });
         if let Some(group) = open.groups.get_mut(at) {
-            field(SCOPE_ITEMS, item.bytes, &mut group.items);
+            field(SCOPE_ITEMS, item.encoded.bytes(), &mut group.items);
         }
         self.close_if_large(item.signal);
     }
@@ -275,6 +275,7 @@ fn put_url(tag: u32, url: &str, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch;
     use opentelemetry::InstrumentationScope;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -298,7 +299,14 @@ mod tests {
 
     fn push(held: &mut Held, name: &str, scope_name: &str) {
         let scope = scope(scope_name);
-        held.push_item(Item { signal: Signal::Traces, scope: &scope, bytes: &span(name) });
+        push_as(held, Signal::Traces, name, &scope);
+    }
+
+    fn push_as(held: &mut Held, signal: Signal, name: &str, scope: &InstrumentationScope) {
+        scratch::encoded(
+            |out| out.extend(span(name)),
+            |encoded| held.push_item(&Item { signal, scope, encoded }),
+        );
     }
 
     #[test]
@@ -365,7 +373,7 @@ mod tests {
     fn each_signal_has_its_own_request() {
         let mut held = held(1 << 20);
         for signal in SIGNALS {
-            held.push_item(Item { signal, scope: &scope("a"), bytes: &span("x") });
+            push_as(&mut held, signal, "x", &scope("a"));
         }
         let batches: Vec<_> = std::iter::from_fn(|| held.take()).map(|batch| batch.signal).collect();
         assert_eq!(batches, SIGNALS);

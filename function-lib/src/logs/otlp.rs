@@ -72,7 +72,7 @@ impl<S: Subscriber> Layer<S> for EventLayer {
         let scope = InstrumentationScope::builder(event.metadata().target()).build();
         scratch::encoded(
             |out| record::of_event(event, SystemTime::now(), origin.span.as_ref(), out),
-            |bytes| self.handoff.item(Item { signal: Signal::Logs, scope: &scope, bytes }),
+            |encoded| self.handoff.item(Item { signal: Signal::Logs, scope: &scope, encoded }),
         );
     }
 }

@@ -35,7 +35,7 @@ impl LogProcessor for HandoffLogProcessor {
         };
         scratch::encoded(
             |out| record::of_record(record, out),
-            |bytes| self.handoff.item(Item { signal: Signal::Logs, scope: &scope, bytes }),
+            |encoded| self.handoff.item(Item { signal: Signal::Logs, scope: &scope, encoded }),
         );
     }
 
