@@ -70,7 +70,7 @@ impl Relay {
                 }
                 Action::Reply(LINK, reply) => {
                     let answer = match reply {
-                        Reply::Welcome { credit_bytes } => self.extension.welcome(credit_bytes),
+                        Reply::Welcome { credit_bytes, .. } => self.extension.welcome(credit_bytes),
                         Reply::Grant { more_bytes } => self.extension.grant(more_bytes),
                         Reply::Accepted { seq } => self.extension.accepted(seq),
                     };

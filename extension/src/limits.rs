@@ -8,6 +8,8 @@ pub const BUFFER_BYTES_DEFAULT: u64 = 16 << 20;
 pub const BUFFER_BYTES_MIN: u64 = 4 << 20;
 /// A link's credit window is never less: the largest frame has to fit into half of it.
 pub const LINK_CREDIT_BYTES_MIN: u64 = 2 * (lambda_flush_proto::limits::FRAME_BYTES_MAX as u64 + 4);
+/// With a smaller budget no link gets a ring: the memory is worth more to what is held.
+pub const RING_BUDGET_BYTES_MIN: u64 = 8 << 20;
 /// Grants smaller than this wait until they are worth a frame.
 pub const GRANT_BYTES_MIN: u64 = 16 << 10;
 /// Hand-off links at a time; a further one is closed at once.
@@ -16,8 +18,10 @@ pub const LINKS_MAX: usize = 16;
 pub const PROCESSES_MAX: usize = 64;
 /// Bytes of replies that may wait for a function that does not read; then its link is closed.
 pub const REPLY_BYTES_MAX: usize = 64 << 10;
-/// One read from a hand-off link.
+/// One read from a hand-off link, or from its ring.
 pub const LINK_READ_BYTES: usize = 64 << 10;
+/// One read of what comes first on a link, up to its `Hello`.
+pub const LINK_FIRST_READ_BYTES: usize = 4 << 10;
 
 /// Default of `LAMBDA_FLUSH_OTLP_REQUEST_BYTES_MAX`: an open batch of this size is closed.
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
@@ -136,7 +140,7 @@ pub const LOOK_UP: Duration = Duration::from_secs(1);
 /// How long the summary may take to be printed; an eighth of the time left is for the exit. Only a stalled pipe takes
 /// so long, but the writer is a thread: with a small part of a core it may have to wait for its turn as long as that.
 pub const SUMMARY_WAIT: Duration = Duration::from_secs(1);
-/// Broken links that get a line; more would only fill the log.
+/// Broken links and useless offers of memory that get a line; more would only fill the log.
 pub const LINK_FAULTS_TOLD_MAX: u32 = 5;
 
 /// One line of a dead letter: CloudWatch Logs takes events of at most 256 KB.

@@ -1,7 +1,9 @@
-//! The byte budget: what is held plus what is granted never exceeds it, so what a function wrote within its
-//! credit is never refused.
+//! The byte budget: what is held plus what is granted plus the rings never exceeds it, so what a function wrote within
+//! its credit is never refused.
 
-use crate::limits::{GRANT_BYTES_MIN, LINK_CREDIT_BYTES_MIN};
+use lambda_flush_proto::limits::RING_BYTES_MIN;
+
+use crate::limits::{GRANT_BYTES_MIN, LINK_CREDIT_BYTES_MIN, RING_BUDGET_BYTES_MIN};
 
 /// See the module's description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,19 @@ impl Budget {
         }
         let grant = (window - outstanding).min(free / 2);
         if grant >= GRANT_BYTES_MIN { grant } else { 0 }
+    }
+
+    /// How large a ring a link gets that offers one of `offered` bytes, when `taken` bytes are held, granted or other
+    /// rings'. Zero: none. What is written to it stays resident for as long as the link lives. More than the credit
+    /// would never be used, and most of what is free is left for the credit.
+    #[must_use]
+    pub fn ring(self, offered: u64, taken: u64) -> u64 {
+        if self.bytes_max < RING_BUDGET_BYTES_MIN {
+            return 0;
+        }
+        let free = self.bytes_max.saturating_sub(taken);
+        let ring = offered.min(self.window()).min(free / 3);
+        if ring >= RING_BYTES_MIN { ring - ring % 8 } else { 0 }
     }
 
     /// What links and doors each have for themselves.
@@ -69,6 +84,38 @@ mod tests {
         assert!(links.iter().all(|credit| *credit >= GRANT_BYTES_MIN), "there is some for each: {links:?}");
         assert_eq!(budget.grant(links[0], links[0]), 0, "a full window needs nothing");
         assert_eq!(budget.grant(0, BUFFER_BYTES_MIN), 0, "a full budget grants nothing");
+    }
+
+    #[test]
+    fn rings_leave_room_for_credit_and_small_budgets_have_none() {
+        let largest = (lambda_flush_proto::limits::FRAME_BYTES_MAX + 4) as u64;
+        for bytes_max in [RING_BUDGET_BYTES_MIN, 12 << 20, 16 << 20, 64 << 20] {
+            let budget = Budget::new(bytes_max);
+            let mut taken = budget.share();
+            let mut rings = Vec::new();
+            for _ in 0..16 {
+                let ring = budget.ring(4 << 20, taken);
+                assert!(ring == 0 || ring >= largest && ring.is_multiple_of(8), "{ring} of {bytes_max}");
+                let credit = budget.grant(0, taken + ring);
+                assert!(
+                    ring == 0 || credit >= largest,
+                    "a ring that the largest frame may not be written to"
+                );
+                assert!(credit > 0 || rings.len() > 4, "{bytes_max}: {rings:?}");
+                taken += ring + credit;
+                assert!(taken <= bytes_max);
+                rings.push(ring);
+            }
+            assert!(rings[0] > 0 && (rings[15] == 0 || bytes_max > 16 << 20), "{bytes_max}: {rings:?}");
+        }
+        let fits = Budget::new(16 << 20);
+        assert_eq!(fits.ring(4 << 20, 2 << 20), 4 << 20);
+        assert_eq!((fits.ring((2 << 20) + 7, 0), fits.ring(RING_BYTES_MIN, 0)), (2 << 20, RING_BYTES_MIN));
+        assert_eq!(
+            (fits.ring(0, 0), fits.ring(RING_BYTES_MIN - 8, 0), fits.ring(u64::MAX, u64::MAX)),
+            (0, 0, 0)
+        );
+        assert_eq!(Budget::new(RING_BUDGET_BYTES_MIN - 1).ring(4 << 20, 0), 0);
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Flusher {
         if self.doors.closed || self.phase == Phase::Exited {
             return None;
         }
-        let taken = self.store.memory_bytes() + self.links.outstanding() + self.kept_for_links();
+        let taken = self.store.memory_bytes() + self.links.reserved() + self.kept_for_links();
         let room = self.config.buffer_bytes_max.saturating_sub(taken);
         Some(room.saturating_sub(DOOR_REQUEST_OVERHEAD_BYTES))
     }
@@ -105,12 +105,12 @@ impl Flusher {
     }
 
     fn has_room(&mut self, cost: u64) -> bool {
-        let taken = self.store.memory_bytes() + self.links.outstanding();
+        let taken = self.store.memory_bytes() + self.links.reserved();
         let kept_for_links = self.kept_for_links();
         let fits = |taken: u64| taken.saturating_add(cost) <= self.config.buffer_bytes_max;
         let room = fits(taken + kept_for_links);
         // What would not fit if nothing were held is no reason to export anything.
-        if !room && fits(self.links.outstanding() + kept_for_links) {
+        if !room && fits(self.links.reserved() + kept_for_links) {
             self.doors.wanted_bytes = cost + kept_for_links;
         }
         room

@@ -131,7 +131,7 @@ impl Flusher {
             Event::Shutdown { reason, deadline } => self.begin_shutdown(now, reason, deadline),
             Event::LinkOpened(link) => self.links.open(link, now),
             Event::LinkReceived(link, messages) => self.received(now, link, &messages),
-            Event::LinkClosed { link, torn } => self.links.close(link, torn),
+            Event::LinkClosed { link, torn, counters } => self.links.close(link, torn, counters),
             Event::RequestReceived { request, signal, items, body } => {
                 self.request_received(now, request, (signal, items, body));
             }
@@ -222,10 +222,10 @@ impl Flusher {
         self.links.processes()
     }
 
-    /// Whether the byte budget holds: what is held and what is granted.
+    /// Whether the byte budget holds: what is held, what is granted and the rings.
     #[must_use]
     pub fn within_budget(&self) -> bool {
-        self.store.credit_bytes() + self.links.outstanding() <= self.config.buffer_bytes_max
+        self.store.credit_bytes() + self.links.reserved() <= self.config.buffer_bytes_max
     }
 
     /// The reason and deadline of the SHUTDOWN that ended it all.
@@ -327,7 +327,7 @@ impl Flusher {
 
     /// Whether so much is held or reserved that what is held has to go out, convenient or not.
     pub(super) fn pressed(&self) -> bool {
-        let reserved = self.links.outstanding() + self.kept_for_doors();
+        let reserved = self.links.reserved() + self.kept_for_doors();
         self.budget.pressed(self.store.credit_bytes(), reserved, self.doors.wanted_bytes())
     }
 
@@ -340,7 +340,7 @@ impl Flusher {
     }
 
     fn top_up_credit(&mut self) {
-        let mut taken = self.store.memory_bytes() + self.links.outstanding() + self.kept_for_doors();
+        let mut taken = self.store.memory_bytes() + self.links.reserved() + self.kept_for_doors();
         let mut grants: Vec<(LinkId, u64)> = Vec::new();
         for (id, link) in self.links.iter_mut() {
             let more = self.budget.grant(link.outstanding, taken);

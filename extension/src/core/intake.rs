@@ -48,13 +48,18 @@ impl Flusher {
 
     fn hello(&mut self, id: LinkId, hello: &Hello) {
         let Some(link) = self.links.get_mut(id) else { return };
+        // Memory comes with the first one only.
+        let offered = if link.process.is_none() { hello.ring_bytes } else { 0 };
         link.hello(hello);
         self.links.process(hello.process);
-        let taken = self.store.memory_bytes() + self.links.outstanding() + self.kept_for_doors();
+        let taken = self.store.memory_bytes() + self.links.reserved() + self.kept_for_doors();
         let Some(link) = self.links.get_mut(id) else { return };
-        let credit_bytes = self.budget.grant(link.outstanding, taken);
+        let more_ring = self.budget.ring(offered, taken);
+        link.ring_bytes += more_ring;
+        let ring_bytes = link.ring_bytes;
+        let credit_bytes = self.budget.grant(link.outstanding, taken + more_ring);
         link.outstanding += credit_bytes;
-        self.act(Action::Reply(id, Reply::Welcome { credit_bytes }));
+        self.act(Action::Reply(id, Reply::Welcome { credit_bytes, ring_bytes }));
     }
 
     fn items(&mut self, id: LinkId, items: &ReceivedItems) {

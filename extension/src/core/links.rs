@@ -12,6 +12,9 @@ use super::seen::Seen;
 use super::{LinkId, Moment, RequestId, Wall};
 use crate::limits::{LINK_INVOCATIONS_MAX, LINK_QUIET, PROCESSES_MAX};
 
+/// Why an item is lost that was in the function's buffer when that ended.
+pub const FUNCTION_DIED: &str = "function_died";
+
 /// One connection.
 #[derive(Debug)]
 pub struct Link {
@@ -22,6 +25,8 @@ pub struct Link {
     no_scope: Arc<Described>,
     /// Credit the function has not used yet.
     pub outstanding: u64,
+    /// What its ring takes, for as long as it lives.
+    pub ring_bytes: u64,
     last_received: Moment,
     /// Announces its invocations in time; a link that missed once is not waited for.
     timely: bool,
@@ -64,6 +69,7 @@ impl Links {
             scopes: BTreeMap::new(),
             no_scope: Arc::default(),
             outstanding: 0,
+            ring_bytes: 0,
             last_received: now,
             timely: true,
             invocations: Vec::new(),
@@ -73,12 +79,16 @@ impl Links {
         self.links.insert(id, link);
     }
 
-    /// A link ended, perhaps `torn` in the middle of an item.
-    pub fn close(&mut self, id: LinkId, torn: bool) {
+    /// A link ended, perhaps `torn` in the middle of an item. With counters that outlived the function nothing of it is
+    /// unknown.
+    pub fn close(&mut self, id: LinkId, torn: bool, counters: Option<Counters>) {
         let Some(link) = self.links.remove(&id) else { return };
         let in_invocation = !link.invocations.is_empty() && !link.left;
         if let Some(process) = self.process_of(link.process) {
-            process.unknown_tail = torn || in_invocation || !process.covered();
+            match counters {
+                Some(counters) => process.died(counters),
+                None => process.unknown_tail = torn || in_invocation || !process.covered(),
+            }
         }
     }
 
@@ -86,7 +96,7 @@ impl Links {
     pub fn end_all(&mut self) -> Vec<LinkId> {
         let ended: Vec<LinkId> = self.links.keys().copied().collect();
         for id in &ended {
-            self.close(*id, false);
+            self.close(*id, false, None);
         }
         ended
     }
@@ -167,6 +177,12 @@ impl Links {
         self.links.values().map(|link| link.outstanding).sum()
     }
 
+    /// What links take of the byte budget beside what is held: their credit and their rings.
+    #[must_use]
+    pub fn reserved(&self) -> u64 {
+        self.links.values().map(|link| link.outstanding + link.ring_bytes).sum()
+    }
+
     /// Whether a link that keeps its word announced this invocation.
     #[must_use]
     pub fn announced(&self, request_id: &RequestId) -> bool {
@@ -211,8 +227,29 @@ impl Process {
     /// Whether the last counters account for everything that came: what they called buffered has come since, and
     /// nothing that they do not know.
     fn covered(&self) -> bool {
-        let dropped: u64 = self.counters.dropped.values().sum();
-        self.accepted.saturating_add(dropped) == self.counters.ended
+        self.accounted() == self.counters.ended
+    }
+
+    /// What came, and what the function gave up.
+    fn accounted(&self) -> u64 {
+        let dropped = self.counters.dropped.values();
+        dropped.fold(self.accepted, |sum, items| sum.saturating_add(*items))
+    }
+
+    /// It ended without a word, but these counters are up to date: what had ended and neither came nor was dropped was in
+    /// its buffer. An item that came and was not counted any more has ended all the same.
+    fn died(&mut self, counters: Counters) {
+        self.counters = counters;
+        self.unknown_tail = false;
+        let accounted = self.accounted();
+        let died = self.counters.ended.saturating_sub(accounted);
+        self.counters.ended = self.counters.ended.max(accounted);
+        self.counters.written = self.counters.written.max(self.accepted);
+        self.counters.buffered = 0;
+        if died > 0 {
+            let counted = self.counters.dropped.entry(FUNCTION_DIED.to_owned()).or_default();
+            *counted = counted.saturating_add(died);
+        }
     }
 }
 

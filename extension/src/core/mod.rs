@@ -32,7 +32,7 @@ pub mod store;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lambda_flush_proto::Received;
+use lambda_flush_proto::{Counters, Received};
 
 pub use flusher::{Cause, FlushConfig, Flusher, Strategy};
 pub use ledger::{DropReason, Ledger};
@@ -117,6 +117,8 @@ pub enum Event {
         link: LinkId,
         /// In the middle of a frame: the item being written is lost with the writer.
         torn: bool,
+        /// What the function said of its items to the end, if that outlives it (in the header of its ring).
+        counters: Option<Counters>,
     },
     /// A whole, structurally valid OTLP export request stands at a door. It is answered with [`Action::Answer`].
     RequestReceived {
@@ -287,6 +289,8 @@ pub enum Reply {
     Welcome {
         /// Bytes of item frames.
         credit_bytes: u64,
+        /// How large a ring all later frames come through; 0: none.
+        ring_bytes: u64,
     },
     /// Further credit.
     Grant {

@@ -2,6 +2,7 @@
 
 mod exports;
 mod letters;
+mod rings;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +20,12 @@ use crate::lambda::lifecycle::Lifecycle;
 use crate::limits::{LINK_FAULTS_TOLD_MAX, LOOK_UP, SUMMARY_WAIT};
 use crate::output::Output;
 use crate::receive::door::{DoorInput, Sign};
-use crate::receive::link::LinkInput;
+use crate::receive::link::{Answer, LinkInput};
 use crate::summary;
 
 use exports::Exports;
 use letters::Letters;
+use rings::{Lot, Rings};
 
 /// Where events come from.
 #[derive(Debug)]
@@ -74,7 +76,8 @@ pub struct Driver {
     output: Output,
     exports: Exports,
     letters: Letters,
-    links: BTreeMap<LinkId, UnboundedSender<Reply>>,
+    links: BTreeMap<LinkId, UnboundedSender<Answer>>,
+    rings: Rings,
     doors: BTreeMap<DoorRequest, oneshot::Sender<Admission>>,
     door_requests: u64,
     call_next: Option<oneshot::Sender<()>>,
@@ -94,6 +97,7 @@ impl Driver {
             letters: Letters::new(output.clone(), clock),
             output,
             links: BTreeMap::new(),
+            rings: Rings::default(),
             doors: BTreeMap::new(),
             door_requests: 0,
             call_next: None,
@@ -113,12 +117,15 @@ impl Driver {
     pub async fn run(&mut self, inputs: &mut Inputs) {
         loop {
             let event = self.next_event(inputs).await;
-            self.core.handle(self.clock.now(), event);
-            while let Some(action) = self.core.poll_action() {
-                if self.perform(action) {
-                    self.summarise().await;
-                    return;
-                }
+            // What stands in the rings was written before it. But an export that is done can't be cancelled any more, as
+            // the core might want to when it has read them.
+            let ended = match event {
+                Event::ExportDone(..) => self.handle(event) || self.drain(),
+                event => self.drain() || self.handle(event),
+            };
+            if ended {
+                self.summarise().await;
+                return;
             }
             // Until the doors are used there is nothing to show but their end.
             let room = self.core.room_at_doors();
@@ -128,12 +135,52 @@ impl Driver {
         }
     }
 
+    /// Whether it was the last event.
+    fn handle(&mut self, mut event: Event) -> bool {
+        if let Event::LinkClosed { link, counters, .. } = &mut event {
+            *counters = self.rings.remove(*link);
+        }
+        self.core.handle(self.clock.now(), event);
+        while let Some(action) = self.core.poll_action() {
+            if self.perform(action) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Hands over what stands in the rings. Whether that was the end.
+    fn drain(&mut self) -> bool {
+        self.rings.begin();
+        while let Some(Lot { link, messages, fault }) = self.rings.next() {
+            if self.handle(Event::LinkReceived(link, messages)) {
+                return true;
+            }
+            if let Some(fault) = fault {
+                self.tell_link_fault(Level::Warn, format!("a hand-off link was closed: {fault}"));
+                self.links.remove(&link);
+                // Its counters are no better than its frames.
+                self.rings.remove(link);
+                if self.handle(Event::LinkClosed { link, torn: true, counters: None }) {
+                    return true;
+                }
+            }
+        }
+        for link in self.rings.waiting() {
+            if let Some(answers) = self.links.get(&link) {
+                let _ended = answers.send(Answer::Bell);
+            }
+        }
+        false
+    }
+
     /// After a panic: lets invocations pass, and at SHUTDOWN says what was lost.
     pub async fn limp(&mut self, panic: &str, inputs: &mut Inputs) {
         tell_failure(&self.output, panic);
         drop(self.call_next.take());
         self.doors.clear();
         self.links.clear();
+        self.rings.clear();
         self.sign.show(None);
         if let Some((reason, deadline)) = until_shutdown(inputs).await {
             self.core.abandon();
@@ -153,6 +200,8 @@ impl Driver {
             Some(request) = inputs.doors.recv() => self.door(request),
             Some(event) = self.exports.next() => event,
             Some(event) = self.letters.next() => event,
+            // There is more in a ring, and everybody else has had a turn.
+            () = tokio::task::yield_now(), if self.rings.unread() => Event::Wake,
             () = tokio::time::sleep(wake) => Event::Wake,
         }
     }
@@ -185,18 +234,32 @@ impl Driver {
                 self.links.insert(link, replies);
                 Event::LinkOpened(link)
             }
+            LinkInput::Offered(link, Ok(offer)) => {
+                self.rings.offer(link, offer);
+                Event::Wake
+            }
+            LinkInput::Offered(_, Err(error)) => {
+                let message = format!(
+                    "a function's shared memory can't be used, so it hands over by the socket alone: {error}"
+                );
+                self.tell_link_fault(Level::Info, message);
+                Event::Wake
+            }
             LinkInput::Received(link, messages) => Event::LinkReceived(link, messages),
             LinkInput::Closed { link, torn, fault } => {
                 self.links.remove(&link);
                 if let Some(fault) = fault {
-                    self.link_faults += 1;
-                    if self.link_faults <= LINK_FAULTS_TOLD_MAX {
-                        let message = format!("a hand-off link was closed: {fault}");
-                        self.output.notice(&Notice { level: Level::Warn, message });
-                    }
+                    self.tell_link_fault(Level::Warn, format!("a hand-off link was closed: {fault}"));
                 }
-                Event::LinkClosed { link, torn }
+                Event::LinkClosed { link, torn, counters: None }
             }
+        }
+    }
+
+    fn tell_link_fault(&mut self, level: Level, message: String) {
+        self.link_faults += 1;
+        if self.link_faults <= LINK_FAULTS_TOLD_MAX {
+            self.output.notice(&Notice { level, message });
         }
     }
 
@@ -206,9 +269,12 @@ impl Driver {
             // The first `/next` is called by `lambda-extension` itself; later ones wait for this.
             Action::CallNext => drop(self.call_next.take()),
             Action::Reply(link, reply) => {
+                if let Reply::Welcome { ring_bytes, .. } = reply {
+                    self.rings.welcome(link, ring_bytes);
+                }
                 if let Some(replies) = self.links.get(&link) {
                     // The link has just ended; its `LinkClosed` is on the way.
-                    let _ended = replies.send(reply);
+                    let _ended = replies.send(Answer::Reply(reply));
                 }
             }
             Action::Answer(request, admission) => {
@@ -217,7 +283,10 @@ impl Driver {
                     let _gone = answer.send(admission);
                 }
             }
-            Action::CloseLink(link) => drop(self.links.remove(&link)),
+            Action::CloseLink(link) => {
+                self.links.remove(&link);
+                self.rings.remove(link);
+            }
             Action::Export { batch, signal, body, deadline } => {
                 self.exports.start(batch, signal, body, deadline);
             }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use lambda_flush_extension::core::{
     Action, BatchId, DeadLetter, Event, FlushConfig, Flusher, LinkId, Moment, Outcome, RequestId, Strategy,
 };
+use lambda_flush_proto::Received;
 
 use super::doors::Doors;
 use super::function::Function;
@@ -106,7 +107,32 @@ impl Driver {
         Moment { monotonic: self.mono, wall: self.mono + self.wall_ahead }
     }
 
+    /// What stands in the rings was written before; but what is done can't be cancelled any more.
     pub fn handle(&mut self, event: Event) {
+        if !matches!(event, Event::ExportDone(..)) {
+            self.drain_rings();
+        }
+        self.step(event);
+        assert!(self.doors.waiting.is_empty(), "a request without an answer");
+        if self.reads_at_once {
+            self.read_all();
+        }
+    }
+
+    fn drain_rings(&mut self) {
+        for index in 0..self.functions.len() {
+            let rings = self.functions[index].wires.iter().filter(|(_, wire)| wire.ring_bytes > 0);
+            for link in rings.map(|(link, _)| *link).collect::<Vec<_>>() {
+                let messages = self.take(index, link, usize::MAX);
+                if !messages.is_empty() {
+                    self.step(Event::LinkReceived(link, messages));
+                    self.functions[index].drain(); // The bell.
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) {
         self.steps += 1;
         let now = self.now();
         self.remember(format!("{:?} {:?}", self.mono, Brief(&event)));
@@ -120,12 +146,8 @@ impl Driver {
             self.rules.action(now, &action, &self.core);
             self.perform(action);
         }
-        assert!(self.doors.waiting.is_empty(), "a request without an answer");
         self.rules.after(now, &self.core);
         self.armed = self.core.poll_timeout(now).map(|at| self.mono + now.until(at));
-        if self.reads_at_once {
-            self.read_all();
-        }
     }
 
     fn remember(&mut self, line: String) {
@@ -213,15 +235,38 @@ impl Driver {
 
     /// Takes the function's bytes off the wire; EOF when all are read.
     pub fn read(&mut self, index: usize, link: LinkId, bytes_max: usize) {
-        let Some(wire) = self.functions.get_mut(index).and_then(|f| f.wires.get_mut(&link)) else { return };
-        let messages = wire.read(bytes_max);
+        let messages = self.take(index, link, bytes_max);
         if !messages.is_empty() {
             self.handle(Event::LinkReceived(link, messages));
         }
         let Some(function) = self.functions.get_mut(index) else { return };
+        if function.wires.get(&link).is_some_and(|wire| wire.ring_bytes > 0) {
+            function.drain();
+        }
         if function.wires.get(&link).is_some_and(|wire| wire.ended && wire.bytes.is_empty()) {
-            let torn = function.wires.remove(&link).is_some_and(|wire| wire.torn());
-            self.handle(Event::LinkClosed { link, torn });
+            let Some(wire) = function.wires.remove(&link) else { return };
+            let counters = (wire.ring_bytes > 0).then(|| function.counters());
+            let ring = counters.is_some();
+            self.handle(Event::LinkClosed { link, torn: wire.torn(), counters });
+            if ring {
+                self.exact(index);
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize, link: LinkId, bytes_max: usize) -> Vec<Received> {
+        let wire = self.functions.get_mut(index).and_then(|function| function.wires.get_mut(&link));
+        wire.map(|wire| wire.read(bytes_max)).unwrap_or_default()
+    }
+
+    /// A function with a ring has ended: what became of each of its items is known.
+    fn exact(&self, index: usize) {
+        let function = &self.functions[index];
+        let process = self.core.processes().iter().find(|process| process.nonce == function.nonce);
+        if let Some(process) = process.filter(|_| function.wires.is_empty() && !self.rules.exited) {
+            let dropped: u64 = process.counters.dropped.values().sum();
+            assert_eq!(process.accepted + dropped, function.ended, "{process:?}");
+            assert_eq!((process.unknown_tail, process.counters.buffered), (false, 0));
         }
     }
 
@@ -344,8 +389,8 @@ impl std::fmt::Debug for Brief<'_> {
     }
 }
 
-fn brief(messages: &[lambda_flush_proto::Received]) -> String {
-    use lambda_flush_proto::Received as R;
+fn brief(messages: &[Received]) -> String {
+    use Received as R;
     let items = messages.iter().filter(|message| matches!(message, R::Item(_) | R::Items(_))).count();
     let rest = messages.iter().filter_map(|message| match message {
         R::InvocationStarted(started) => Some(format!("Started {}", started.request_id)),

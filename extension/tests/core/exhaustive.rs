@@ -93,10 +93,10 @@ struct Run {
 
 impl Run {
     /// Registered, one item handed off: where it becomes interesting.
-    fn new(config: FlushConfig, alphabet: &[Letter]) -> Self {
+    fn new(config: FlushConfig, alphabet: &[Letter], offers: u64) -> Self {
         let mut driver = Driver::new(config);
         driver.backend = Backend::Silent;
-        driver.functions.push(Function::new(1));
+        driver.functions.push(Function { offers, ..Function::new(1) });
         driver.handle(Event::Registered);
         let mut run = Self { driver, next: 1, invoked: 0, clock_set: false };
         if alphabet.contains(&Letter::PlatformStart) {
@@ -200,10 +200,15 @@ const TICK: Duration = Duration::from_millis(7);
 
 /// Walks the tree of sequences by playing each one from the start; a prefix is a list of letters.
 fn walk(config: &FlushConfig, alphabet: &[Letter], depth: usize) -> u64 {
+    walk_offering(0, config, alphabet, depth)
+}
+
+/// The function offers a ring of so many bytes.
+fn walk_offering(offers: u64, config: &FlushConfig, alphabet: &[Letter], depth: usize) -> u64 {
     let mut stack: Vec<Vec<Letter>> = vec![Vec::new()];
     let mut sequences = 0;
     while let Some(prefix) = stack.pop() {
-        let mut run = Run::new(config.clone(), alphabet);
+        let mut run = Run::new(config.clone(), alphabet, offers);
         for letter in &prefix {
             run.play(*letter);
         }
@@ -242,6 +247,13 @@ fn nor_with_the_telemetry_api_and_requests_at_the_doors() {
     println!("{sequences} sequences");
     assert!(sequences > 10_000, "the alphabet shrank: {sequences}");
     assert!(walk(&config(), &MIXED, depth() - 1) > 10_000);
+}
+
+#[test]
+fn nor_with_a_ring() {
+    assert!(walk_offering(4 << 20, &config(), &LINKED, depth() - 1) > 10_000);
+    let managed = FlushConfig { managed: true, ..config() };
+    assert!(walk_offering(4 << 20, &managed, &MIXED, depth() - 2) > 1_000);
 }
 
 #[test]

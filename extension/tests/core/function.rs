@@ -13,6 +13,8 @@ use lambda_flush_proto::{ExtensionLink, FunctionLink, LinkState, Received, Signa
 pub struct Wire {
     pub bytes: BytesMut,
     pub ended: bool,
+    /// The ring that the bytes are in; 0: they are in a socket.
+    pub ring_bytes: u64,
     extension: ExtensionLink,
 }
 
@@ -33,7 +35,10 @@ impl Wire {
 
     pub fn reply(&mut self, reply: Reply) -> Vec<u8> {
         match reply {
-            Reply::Welcome { credit_bytes } => self.extension.welcome(credit_bytes),
+            Reply::Welcome { credit_bytes, ring_bytes } => {
+                self.ring_bytes = ring_bytes;
+                self.extension.welcome_to_ring(credit_bytes, ring_bytes)
+            }
             Reply::Grant { more_bytes } => self.extension.grant(more_bytes),
             Reply::Accepted { seq } => self.extension.accepted(seq),
         }
@@ -44,10 +49,14 @@ impl Wire {
 #[derive(Debug)]
 pub struct Function {
     pub link: FunctionLink,
+    pub nonce: u64,
     pub connected: Option<LinkId>,
     pub buffered: VecDeque<(ItemFrame, Vec<u64>)>,
     pub ended: u64,
     pub written: u64,
+    pub dropped: u64,
+    /// The size of the ring it offers when it connects.
+    pub offers: u64,
     /// Ids of items whose frame is on a wire: they are the extension's.
     pub handed_off: BTreeSet<u64>,
     pub wires: BTreeMap<LinkId, Wire>,
@@ -57,10 +66,13 @@ impl Function {
     pub fn new(nonce: u64) -> Self {
         Self {
             link: FunctionLink::new(nonce),
+            nonce,
             connected: None,
             buffered: VecDeque::new(),
             ended: 0,
             written: 0,
+            dropped: 0,
+            offers: 0,
             handed_off: BTreeSet::new(),
             wires: BTreeMap::new(),
         }
@@ -70,7 +82,13 @@ impl Function {
         self.disconnect();
         self.wires.insert(id, Wire::default());
         self.connected = Some(id);
-        let hello = self.link.connect(&Bytes::from_static(b"\x0a\x00"), "").expect("a small resource");
+        self.hello();
+    }
+
+    /// At the beginning, and again after a restore.
+    pub fn hello(&mut self) {
+        let resource = Bytes::from_static(b"\x0a\x00");
+        let hello = self.link.connect_offering(&resource, "", self.offers).expect("a small resource");
         self.write(&hello);
     }
 
@@ -92,6 +110,13 @@ impl Function {
         }
     }
 
+    /// Half a frame. In a ring nobody sees it: only whole ones are committed.
+    pub fn tear(&mut self) {
+        if self.link.ring_bytes() == 0 {
+            self.write(&[7, 0, 0, 0, 1]);
+        }
+    }
+
     /// An item of `bytes` bytes ended: it is encoded once and waits for room.
     pub fn item(&mut self, id: u64, signal: Signal, bytes: usize) {
         let mut body = id.to_le_bytes().to_vec();
@@ -105,7 +130,7 @@ impl Function {
     /// Writes what the credit allows.
     pub fn drain(&mut self) {
         while let Some((frame, ids)) = self.buffered.pop_front() {
-            if self.connected.is_none() || !self.link.may_write(&frame) {
+            if self.connected.is_none() || !self.link.may_write(&frame) || !self.fits(&frame) {
                 self.buffered.push_front((frame, ids));
                 return;
             }
@@ -116,14 +141,29 @@ impl Function {
         }
     }
 
+    /// Whether there is room in the ring, if there is one.
+    fn fits(&self, frame: &ItemFrame) -> bool {
+        let wire = self.connected.and_then(|id| self.wires.get(&id));
+        let ring = wire.filter(|wire| wire.ring_bytes > 0);
+        ring.is_none_or(|wire| (wire.bytes.len() + frame.bytes.len()) as u64 <= wire.ring_bytes)
+    }
+
+    /// A library's buffer is bounded.
+    pub fn give_up_beyond(&mut self, items: usize) {
+        self.dropped += self.buffered.len().saturating_sub(items) as u64;
+        self.buffered.truncate(items);
+    }
+
     pub fn answered(&mut self, bytes: &[u8]) {
         self.link.receive(bytes).expect("the extension keeps the protocol");
         self.drain();
     }
 
-    fn counters(&self) -> Counters {
+    pub fn counters(&self) -> Counters {
         let buffered = self.buffered.iter().map(|(frame, _)| frame.items).sum();
-        Counters { ended: self.ended, written: self.written, buffered, ..Counters::default() }
+        let dropped = (self.dropped > 0).then(|| ("buffer_full".to_owned(), self.dropped));
+        let dropped = dropped.into_iter().collect();
+        Counters { ended: self.ended, written: self.written, buffered, dropped }
     }
 
     pub fn started(&mut self, request_id: &str, attempt: &str) {

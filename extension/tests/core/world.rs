@@ -87,14 +87,16 @@ impl World {
     fn connection(&mut self) {
         let functions = self.driver.functions.len();
         if functions < FUNCTIONS_MAX && (functions == 0 || self.random.u8(0..4) == 0) {
-            self.driver.functions.push(Function::new(1_000 + functions as u64));
+            let mut function = Function::new(1_000 + functions as u64);
+            function.offers = [0, 2 << 20, 4 << 20][self.random.usize(0..3)];
+            self.driver.functions.push(function);
         }
         let index = self.random.usize(0..self.driver.functions.len());
         let Some(function) = self.driver.functions.get_mut(index) else { return };
         if function.connected.is_some() {
             match self.random.u8(0..6) {
                 0 => function.goodbye(),
-                1 => function.write(&[7, 0, 0, 0, 1]), // Killed in the middle of a frame.
+                1 => function.tear(), // Killed in the middle of a frame.
                 2..=3 => {}
                 _ => return,
             }
@@ -123,8 +125,8 @@ impl World {
         for id in first..first + count {
             function.item(id, signal, bytes);
         }
-        // A library's buffer is bounded; what it gives up was never ours.
-        function.buffered.truncate(500);
+        // What it gives up was never ours.
+        function.give_up_beyond(500);
         self.maybe_read();
     }
 

@@ -5,6 +5,7 @@ mod doors;
 mod hold;
 mod platform;
 mod prolongation;
+mod ring;
 mod serving;
 mod settle;
 mod shutdown;

@@ -1,0 +1,67 @@
+//! Shared memory that a function offers: its descriptor comes along with the first byte of its `Hello`.
+
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use bytes::BytesMut;
+use lambda_flush_proto::ring::memory::SharedMemory;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use crate::limits::LINK_FIRST_READ_BYTES;
+
+/// What came along with the first bytes of a link. Later reads take no descriptors, and the kernel closes what comes.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors {
+    one: Option<OwnedFd>,
+    /// Further ones, closed at once.
+    more: usize,
+    /// Some did not come through.
+    cut: bool,
+}
+
+impl Descriptors {
+    /// Reads bytes, and keeps the descriptor that comes with them. Dropped while it waits, it has taken nothing.
+    pub(super) async fn read(&mut self, stream: &UnixStream, inbound: &mut BytesMut) -> io::Result<usize> {
+        loop {
+            stream.readable().await?;
+            match stream.try_io(Interest::READABLE, || self.receive(stream, inbound)) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                read => return read,
+            }
+        }
+    }
+
+    fn receive(&mut self, stream: &UnixStream, inbound: &mut BytesMut) -> io::Result<usize> {
+        let mut bytes = [0; LINK_FIRST_READ_BYTES];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let into = &mut [IoSliceMut::new(&mut bytes)];
+        let received = recvmsg(stream, into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                for descriptor in descriptors {
+                    self.more += usize::from(self.one.is_some());
+                    self.one.get_or_insert(descriptor);
+                }
+            }
+        }
+        self.cut |= received.flags.contains(ReturnFlags::CTRUNC);
+        inbound.extend_from_slice(bytes.get(..received.bytes).unwrap_or_default());
+        Ok(received.bytes)
+    }
+
+    /// The memory of a ring of `ring_bytes`. Its descriptor is closed: the mapping does not need it.
+    pub(super) fn open(self, ring_bytes: u64) -> io::Result<SharedMemory> {
+        match self {
+            Self { one: Some(descriptor), more: 0, cut: false } => {
+                SharedMemory::open(&descriptor, ring_bytes)
+            }
+            Self { one: None, cut: false, .. } => Err(io::Error::other("no descriptor came with it")),
+            Self { one: None, .. } => Err(io::Error::other("its descriptor could not be received")),
+            _ => Err(io::Error::other("more descriptors than one came with it")),
+        }
+    }
+}
