@@ -115,24 +115,24 @@ impl Driver {
 
     /// Runs until the core says `Exit`.
     pub async fn run(&mut self, inputs: &mut Inputs) {
-        loop {
-            let event = self.next_event(inputs).await;
-            // What stands in the rings was written before it. But an export that is done can't be cancelled any more, as
-            // the core might want to when it has read them.
-            let ended = match event {
-                Event::ExportDone(..) => self.handle(event) || self.drain(),
-                event => self.drain() || self.handle(event),
-            };
-            if ended {
-                self.summarise().await;
-                return;
-            }
-            // Until the doors are used there is nothing to show but their end.
-            let room = self.core.room_at_doors();
-            if self.door_requests > 0 || room.is_none() {
-                self.sign.show(room);
-            }
+        while !self.turn(inputs).await {}
+        self.summarise().await;
+    }
+
+    /// One event, and all that follows from it. Whether it was the last.
+    async fn turn(&mut self, inputs: &mut Inputs) -> bool {
+        let last = match self.next_event(inputs).await {
+            // What is done can't be cancelled any more, as the core might want to when it has read the rings.
+            event @ Event::ExportDone(..) => self.handle(event) || self.drain(),
+            // What stands in the rings was written before it.
+            event => self.drain() || self.handle(event),
+        };
+        // Until the doors are used there is nothing to show but their end.
+        let room = self.core.room_at_doors();
+        if !last && (self.door_requests > 0 || room.is_none()) {
+            self.sign.show(room);
         }
+        last
     }
 
     /// Whether it was the last event.

@@ -1,5 +1,8 @@
 //! The driver after a panic: invocations pass, and what was held has an account.
 
+mod offers;
+mod rings;
+
 use std::time::Duration;
 
 use lambda_flush_proto::wire::Hello;
@@ -19,12 +22,16 @@ use crate::receive::door::{DoorInput, Sign};
 use crate::receive::link::LinkInput;
 
 fn driver() -> Driver {
+    driver_with(4 << 20)
+}
+
+fn driver_with(buffer_bytes_max: u64) -> Driver {
     let config = FlushConfig {
         strategy: Strategy::End,
         billed_max: Duration::from_millis(100),
         export_timeout: Duration::from_secs(1),
         managed: false,
-        buffer_bytes_max: 4 << 20,
+        buffer_bytes_max,
         request_bytes_max: 512 << 10,
         export: false,
         dead_letter: true,

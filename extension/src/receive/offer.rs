@@ -65,3 +65,31 @@ impl Descriptors {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::fd::AsFd;
+
+    use rustix::io::{FdFlags, fcntl_getfd};
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_descriptor_is_not_inherited_and_bytes_come_with_it() {
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let descriptors = [file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        sendmsg(&theirs, &[IoSlice::new(b"hello")], &mut control, SendFlags::empty()).unwrap();
+        let (mut came, mut inbound) = (Descriptors::default(), BytesMut::new());
+        assert_eq!(came.read(&stream, &mut inbound).await.unwrap(), 5);
+        assert_eq!((&inbound[..], came.more, came.cut), (&b"hello"[..], 0, false));
+        assert!(fcntl_getfd(came.one.as_ref().unwrap()).unwrap().contains(FdFlags::CLOEXEC));
+        drop(theirs);
+        assert_eq!(came.read(&stream, &mut inbound).await.unwrap(), 0);
+    }
+}
