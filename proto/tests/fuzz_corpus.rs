@@ -9,7 +9,11 @@ use lambda_flush_proto::{ExtensionLink, Received, fuzzing};
 
 /// Every input of the corpus with its file name.
 fn corpus() -> Vec<(String, Vec<u8>)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/decode");
+    inputs("decode")
+}
+
+fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let read =
         |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
     fs::read_dir(folder).unwrap().map(|entry| read(entry.unwrap())).collect()
@@ -21,6 +25,16 @@ fn no_input_of_the_corpus_breaks_a_link() {
         // Shown by libtest if the next line panics.
         println!("{name}");
         fuzzing::decode(&input);
+    }
+}
+
+#[test]
+fn no_input_of_the_corpus_breaks_a_ring() {
+    let inputs = inputs("ring");
+    assert!(inputs.len() >= 10);
+    for (name, input) in inputs {
+        println!("{name}");
+        fuzzing::ring(&input);
     }
 }
 
