@@ -36,6 +36,11 @@ impl Exports {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
     pub(super) fn reset(&mut self) {
         self.exporter.reset();
     }

@@ -22,23 +22,26 @@ use crate::receive::door::{DoorInput, Sign};
 use crate::receive::link::LinkInput;
 
 fn driver() -> Driver {
-    driver_with(4 << 20)
+    driver_with(config())
 }
 
-fn driver_with(buffer_bytes_max: u64) -> Driver {
-    let config = FlushConfig {
+fn driver_with(config: FlushConfig) -> Driver {
+    let exporter = Exporter::new(ExportConfig::default());
+    Driver::new(Clock::start(), Flusher::new(config), exporter, Output::default())
+}
+
+fn config() -> FlushConfig {
+    FlushConfig {
         strategy: Strategy::End,
         billed_max: Duration::from_millis(100),
         export_timeout: Duration::from_secs(1),
         managed: false,
-        buffer_bytes_max,
+        buffer_bytes_max: 4 << 20,
         request_bytes_max: 512 << 10,
         export: false,
         dead_letter: true,
         dead_letter_rate: 1 << 20,
-    };
-    let exporter = Exporter::new(ExportConfig::default());
-    Driver::new(Clock::start(), Flusher::new(config), exporter, Output::default())
+    }
 }
 
 /// A function that said hello and handed over one span.

@@ -44,7 +44,8 @@ impl Rig {
         let (platform_in, platform) = mpsc::channel(1);
         let inputs = Inputs { lifecycle: events, links: received, doors, platform };
         let _others = (doors_in, platform_in);
-        let mut rig = Self { driver: driver_with(16 << 20), inputs, links, lifecycle, _others, opened: 0 };
+        let config = FlushConfig { buffer_bytes_max: 16 << 20, export: true, ..config() };
+        let mut rig = Self { driver: driver_with(config), inputs, links, lifecycle, _others, opened: 0 };
         rig.event(Event::Registered).await;
         rig
     }
@@ -146,6 +147,10 @@ pub(super) fn send(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<
     assert_eq!(sent, bytes.len());
 }
 
+fn invoke(id: &str) -> Event {
+    Event::Invoke { request_id: RequestId(id.into()), deadline: driver_deadline() }
+}
+
 fn shutdown() -> Event {
     Event::Shutdown { reason: "spindown".into(), deadline: driver_deadline() }
 }
@@ -160,10 +165,23 @@ async fn what_stands_in_the_ring_comes_before_invoke() {
     for frame in [function.link.invocation_started(started).unwrap(), done] {
         assert!(ring.write(&frame).unwrap());
     }
-    rig.event(Event::Invoke { request_id: RequestId("r1".into()), deadline: driver_deadline() }).await;
+    rig.event(invoke("r1")).await;
     assert_eq!(rig.accepted(), 500);
     let phase = rig.driver.core.phase();
     assert!(!matches!(phase, Phase::Invoking(_)), "it was over before INVOKE: {phase:?}");
+}
+
+#[tokio::test]
+async fn what_stands_in_the_ring_goes_out_at_an_invoke_that_nobody_will_tell_the_end_of() {
+    let mut rig = Rig::new().await;
+    let (mut function, mut ring, _) = rig.with_ring().await;
+    rig.event(invoke("r1")).await;
+    while !rig.driver.parked() {
+        rig.turn().await; // Until its link has missed its cue.
+    }
+    function.items(&mut ring, 500);
+    rig.event(invoke("r2")).await;
+    assert_eq!(rig.driver.exports.running(), 1, "it was there when INVOKE was judged");
 }
 
 #[tokio::test]
@@ -173,6 +191,7 @@ async fn what_stands_in_the_ring_comes_before_shutdown() {
     function.items(&mut ring, 500);
     rig.event(shutdown()).await;
     assert_eq!((rig.accepted(), rig.driver.core.phase().name()), (500, "ShuttingDown"));
+    assert_eq!(rig.driver.exports.running(), 1, "it was there when what is held was closed");
 }
 
 #[tokio::test]
@@ -183,8 +202,10 @@ async fn after_a_kill_the_ring_is_read_and_the_rest_counted_to_the_item() {
     ring.publish_dropped(&[20, 3]);
     ring.publish(function.ended + 20 + 3 + 7, function.written);
     drop((function, ring));
-    while rig.process(1).counters.ended == 0 {
-        rig.turn().await;
+    for _ in 0..20 {
+        if rig.process(1).counters.ended == 0 {
+            rig.turn().await;
+        }
     }
     let process = rig.process(1);
     assert_eq!((process.accepted, process.counters.ended, process.unknown_tail), (500, 530, false));
@@ -216,7 +237,7 @@ async fn who_waits_for_room_is_told_and_may_go_on() {
     let mut bell = [1; 4];
     tokio::select! {
         read = function.stream.read_exact(&mut bell) => assert_eq!(read.unwrap(), 4),
-        () = async { loop { rig.turn().await } } => {}
+        () = async { for _ in 0..10 { rig.turn().await } } => panic!("nobody rings"),
     }
     assert!(ring.write(&frame).unwrap(), "there is room again");
     assert_eq!((bell, rig.driver.link_faults), ([0; 4], 0));
