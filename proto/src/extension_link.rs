@@ -351,7 +351,6 @@ fn bound_reasons(counters: Option<&mut Counters>) {
         other = other.saturating_add(items);
     }
     if other > 0 {
-        let counted = counters.dropped.entry("other".to_owned()).or_default();
-        *counted = counted.saturating_add(other);
+        counters.add_dropped("other", other);
     }
 }

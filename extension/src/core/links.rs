@@ -247,8 +247,7 @@ impl Process {
         self.counters.written = self.counters.written.max(self.accepted);
         self.counters.buffered = 0;
         if died > 0 {
-            let counted = self.counters.dropped.entry(FUNCTION_DIED.to_owned()).or_default();
-            *counted = counted.saturating_add(died);
+            self.counters.add_dropped(FUNCTION_DIED, died);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The rings of links: memory that functions write to without waking anybody, read before anything else is judged.
 
-use std::collections::BTreeMap;
-
 use bytes::BytesMut;
 use lambda_flush_proto::ring::memory::SharedMemory;
 use lambda_flush_proto::ring::{Reader, RingError};
@@ -15,14 +13,15 @@ use crate::receive::link::{Offer, SharedLink};
 #[derive(Debug, Default)]
 pub(super) struct Rings {
     /// Until the core has answered the `Hello` that came with it.
-    offered: BTreeMap<LinkId, Offer>,
-    rings: BTreeMap<LinkId, Ring>,
+    offered: Vec<(LinkId, Offer)>,
+    rings: Vec<Ring>,
     /// Frames on their way from a ring to the core. They are taken out before the next are read.
     frames: BytesMut,
 }
 
 #[derive(Debug)]
 struct Ring {
+    id: LinkId,
     reader: Result<Reader<SharedMemory>, RingError>,
     link: SharedLink,
     ring_bytes: u64,
@@ -41,23 +40,29 @@ pub(super) struct Lot {
 
 impl Rings {
     pub(super) fn offer(&mut self, link: LinkId, offer: Offer) {
-        self.offered.insert(link, offer);
+        self.offered.push((link, offer));
     }
 
     /// The core has answered a `Hello`. Memory that is not used is unmapped.
     pub(super) fn welcome(&mut self, link: LinkId, ring_bytes: u64) {
-        if let Some(Offer { memory, link: shared }) = self.offered.remove(&link)
+        if let Some(offer) = self.take_offer(link)
             && ring_bytes > 0
         {
-            let reader = Reader::new(memory, ring_bytes);
-            self.rings.insert(link, Ring { reader, link: shared, ring_bytes, lap_bytes: 0 });
+            let reader = Reader::new(offer.memory, ring_bytes);
+            self.rings.push(Ring { id: link, reader, link: offer.link, ring_bytes, lap_bytes: 0 });
         }
+    }
+
+    fn take_offer(&mut self, link: LinkId) -> Option<Offer> {
+        let position = self.offered.iter().position(|(of, _)| *of == link)?;
+        Some(self.offered.swap_remove(position).1)
     }
 
     /// The link has ended. Returns what its function said of its items to the last.
     pub(super) fn remove(&mut self, link: LinkId) -> Option<Counters> {
-        self.offered.remove(&link);
-        let reader = self.rings.remove(&link)?.reader.ok()?;
+        drop(self.take_offer(link));
+        let position = self.rings.iter().position(|ring| ring.id == link)?;
+        let reader = self.rings.swap_remove(position).reader.ok()?;
         Some(reader.counters().to_wire())
     }
 
@@ -68,7 +73,7 @@ impl Rings {
     /// From here on [`Self::next`] reads each ring once around at the most: whoever writes as fast as it is read must
     /// not keep everything else waiting.
     pub(super) fn begin(&mut self) {
-        for ring in self.rings.values_mut() {
+        for ring in &mut self.rings {
             ring.lap_bytes = ring.ring_bytes;
         }
     }
@@ -76,24 +81,24 @@ impl Rings {
     /// The next frames. `None`: each ring was empty once, or its lap is over.
     pub(super) fn next(&mut self) -> Option<Lot> {
         let Self { rings, frames, .. } = self;
-        rings.iter_mut().find_map(|(link, ring)| ring.next(*link, frames))
+        rings.iter_mut().find_map(|ring| ring.next(frames))
     }
 
     /// Whether a lap ended before its ring did.
     pub(super) fn unread(&self) -> bool {
         let unread = |ring: &Ring| ring.reader.as_ref().is_ok_and(|reader| !reader.is_empty());
-        self.rings.values().any(|ring| ring.lap_bytes == 0 && unread(ring))
+        self.rings.iter().any(|ring| ring.lap_bytes == 0 && unread(ring))
     }
 
     /// Links whose function waits for room, of which there is some after reading.
     pub(super) fn waiting(&self) -> impl Iterator<Item = LinkId> {
         let waits = |ring: &Ring| ring.reader.as_ref().is_ok_and(Reader::writer_waits);
-        self.rings.iter().filter(move |(_, ring)| waits(ring)).map(|(link, _)| *link)
+        self.rings.iter().filter(move |ring| waits(ring)).map(|ring| ring.id)
     }
 }
 
 impl Ring {
-    fn next(&mut self, link: LinkId, frames: &mut BytesMut) -> Option<Lot> {
+    fn next(&mut self, frames: &mut BytesMut) -> Option<Lot> {
         if self.lap_bytes == 0 {
             return None;
         }
@@ -107,7 +112,7 @@ impl Ring {
             frames.clear();
             self.lap_bytes = 0;
         }
-        Some(Lot { link, messages, fault })
+        Some(Lot { link: self.id, messages, fault })
     }
 
     fn read(&mut self, frames: &mut BytesMut) -> Result<usize, RingError> {

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::task::{Poll, ready};
 
 use bytes::BytesMut;
 use lambda_flush_proto::ring::memory::SharedMemory;
@@ -25,13 +26,16 @@ pub(super) struct Descriptors {
 impl Descriptors {
     /// Reads bytes, and keeps the descriptor that comes with them. Dropped while it waits, it has taken nothing.
     pub(super) async fn read(&mut self, stream: &UnixStream, inbound: &mut BytesMut) -> io::Result<usize> {
-        loop {
-            stream.readable().await?;
-            match stream.try_io(Interest::READABLE, || self.receive(stream, inbound)) {
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                read => return read,
+        std::future::poll_fn(|cx| {
+            loop {
+                ready!(stream.poll_read_ready(cx))?;
+                match stream.try_io(Interest::READABLE, || self.receive(stream, inbound)) {
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                    read => return Poll::Ready(read),
+                }
             }
-        }
+        })
+        .await
     }
 
     fn receive(&mut self, stream: &UnixStream, inbound: &mut BytesMut) -> io::Result<usize> {

@@ -35,12 +35,20 @@ impl HeaderCounters {
         let mut gone = self.written;
         for (slot, items) in self.dropped.iter().enumerate().filter(|(_, items)| **items > 0) {
             let reason = DROP_REASONS.get(slot).copied().unwrap_or("other");
-            let counted = counters.dropped.entry(reason.to_owned()).or_default();
-            *counted = counted.saturating_add(*items);
+            counters.add_dropped(reason, *items);
             gone = gone.saturating_add(*items);
         }
         counters.buffered = self.ended.saturating_sub(gone);
         counters
+    }
+}
+
+impl Counters {
+    /// Counts `items` more that were given up. Not inlined: the map's code is large.
+    #[inline(never)]
+    pub fn add_dropped(&mut self, reason: &str, items: u64) {
+        let counted = self.dropped.entry(reason.to_owned()).or_default();
+        *counted = counted.saturating_add(items);
     }
 }
 
