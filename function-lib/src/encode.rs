@@ -8,12 +8,14 @@
 use std::time::SystemTime;
 
 use bytes::BufMut;
-use lambda_flush_proto::splice::{field, field_header, field_len, varint_field, varint_field_len};
-use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
+use lambda_flush_proto::splice::varint_field_len;
+use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags};
 use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{WireType, encode_key, encoded_len_varint, key_len};
+
+use crate::fields::{field, field_header, field_len, put_fixed64, put_varint, text, text_len, varint_field};
 
 /// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK` and `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`.
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -23,7 +25,7 @@ const IS_REMOTE: u32 = 0x200;
 pub(crate) fn span(span: &SpanData, out: &mut Vec<u8>) {
     field(1, &span.span_context.trace_id().to_bytes(), out);
     field(2, &span.span_context.span_id().to_bytes(), out);
-    text(3, &state(&span.span_context), out);
+    text(3, &span.span_context.trace_state().header(), out);
     if span.parent_span_id != SpanId::INVALID {
         field(4, &span.parent_span_id.to_bytes(), out);
     }
@@ -79,7 +81,8 @@ fn put_event(tag: u32, event: &Event, out: &mut Vec<u8>) {
 
 fn put_link(tag: u32, link: &Link, out: &mut Vec<u8>) {
     let cx: &SpanContext = &link.span_context;
-    let (trace_id, span_id, state) = (cx.trace_id().to_bytes(), cx.span_id().to_bytes(), state(cx));
+    let (trace_id, span_id, state) =
+        (cx.trace_id().to_bytes(), cx.span_id().to_bytes(), cx.trace_state().header());
     let flags = flags(cx.is_remote(), cx.trace_flags());
     let len = field_len(1, trace_id.len())
         + field_len(2, span_id.len())
@@ -94,12 +97,6 @@ fn put_link(tag: u32, link: &Link, out: &mut Vec<u8>) {
     attributes(4, link.attributes.iter().map(pair), out);
     varint_field(5, link.dropped_attributes_count.into(), out);
     fixed32(6, flags, out);
-}
-
-/// The W3C header. That of the usual state, which is empty, takes no allocation.
-fn state(cx: &SpanContext) -> String {
-    let state = cx.trace_state();
-    if *state == TraceState::NONE { String::new() } else { state.header() }
 }
 
 fn put_status(tag: u32, status: &Status, out: &mut Vec<u8>) {
@@ -129,9 +126,9 @@ fn flags(is_remote: bool, flags: TraceFlags) -> u32 {
 
 pub(crate) fn attributes<'a>(tag: u32, pairs: impl Iterator<Item = (&'a Key, &'a Value)>, out: &mut Vec<u8>) {
     for (key, value) in pairs {
-        let value_len = value_len(value);
-        field_header(tag, text_len(1, key.as_str()) + field_len(2, value_len), out);
-        text(1, key.as_str(), out);
+        let (key, value_len) = (key.as_str(), value_len(value));
+        field_header(tag, text_len(1, key) + field_len(2, value_len), out);
+        text(1, key, out);
         field_header(2, value_len, out);
         put_value(value, out);
     }
@@ -145,8 +142,8 @@ fn attributes_len<'a>(tag: u32, pairs: impl Iterator<Item = (&'a Key, &'a Value)
 fn put_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::String(text) => put_text_value(text.as_ref(), out),
-        Value::Bool(value) => put_varint_value(2, u64::from(*value), out),
-        Value::I64(value) => put_varint_value(3, value.cast_unsigned(), out),
+        Value::Bool(value) => put_varint(2, u64::from(*value), out),
+        Value::I64(value) => put_varint(3, value.cast_unsigned(), out),
         Value::F64(value) => put_double_value(*value, out),
         Value::Array(array) => {
             field_header(5, array_len(array), out);
@@ -180,11 +177,11 @@ fn put_array(array: &Array, out: &mut Vec<u8>) {
     match array {
         Array::Bool(values) => values.iter().for_each(|value| {
             field_header(1, BOOL_LEN, out);
-            put_varint_value(2, u64::from(*value), out);
+            put_varint(2, u64::from(*value), out);
         }),
         Array::I64(values) => values.iter().for_each(|value| {
             field_header(1, int_len(*value), out);
-            put_varint_value(3, value.cast_unsigned(), out);
+            put_varint(3, value.cast_unsigned(), out);
         }),
         Array::F64(values) => values.iter().for_each(|value| {
             field_header(1, DOUBLE_LEN, out);
@@ -214,31 +211,13 @@ pub(crate) fn put_text_value(text: &str, out: &mut Vec<u8>) {
     field(1, text.as_bytes(), out);
 }
 
-pub(crate) fn put_varint_value(tag: u32, value: u64, out: &mut Vec<u8>) {
-    encode_key(tag, WireType::Varint, out);
-    encode_varint(value, out);
-}
-
 pub(crate) fn put_double_value(value: f64, out: &mut Vec<u8>) {
-    encode_key(4, WireType::SixtyFourBit, out);
-    out.put_f64_le(value);
-}
-
-/// A text field; proto3 leaves the empty text out.
-pub(crate) fn text(tag: u32, text: &str, out: &mut Vec<u8>) {
-    if !text.is_empty() {
-        field(tag, text.as_bytes(), out);
-    }
-}
-
-pub(crate) fn text_len(tag: u32, text: &str) -> usize {
-    if text.is_empty() { 0 } else { field_len(tag, text.len()) }
+    put_fixed64(4, value.to_bits(), out);
 }
 
 pub(crate) fn fixed64(tag: u32, value: u64, out: &mut Vec<u8>) {
     if value != 0 {
-        encode_key(tag, WireType::SixtyFourBit, out);
-        out.put_u64_le(value);
+        put_fixed64(tag, value, out);
     }
 }
 

@@ -100,6 +100,7 @@ mod direct;
 mod encode;
 mod errand;
 mod error;
+mod fields;
 mod filter;
 mod handler;
 mod handoff;

@@ -7,7 +7,7 @@ use prost::Message;
 
 use crate::error::WireError;
 use crate::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, ITEM_OVERHEAD_BYTES_MAX};
-use crate::splice::{field_header, field_len, varint_field, varint_field_len};
+use crate::splice::{field_len, varint_field_len};
 use crate::wire::{Item, Signal, ToExtension, ToFunction, to_extension, to_function};
 
 const ITEM_TAG: u32 = 3;
@@ -76,6 +76,31 @@ impl Deref for ItemHead {
     }
 }
 
+impl ItemHead {
+    /// There is room for the longest head.
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    /// All keys here have one byte.
+    #[inline]
+    fn key_and_varint(&mut self, key: u32, mut value: u64) {
+        let [key, ..] = key.to_le_bytes();
+        self.push(key);
+        while value >= 0x80 {
+            let [low, ..] = value.to_le_bytes();
+            self.push(low | 0x80);
+            value >>= 7;
+        }
+        let [last, ..] = value.to_le_bytes();
+        self.push(last);
+    }
+}
+
 /// The head of an `Item` frame that ends with an item of `item_bytes` bytes. Both together are equal to what prost
 /// writes for the message.
 ///
@@ -88,18 +113,17 @@ pub fn item_head(seq: u64, signal: Signal, scope_id: u32, item_bytes: usize) -> 
         + varint_field_len(ITEM_SCOPE_TAG, u64::from(scope_id))
         + if item_bytes == 0 { 0 } else { field_len(ITEM_BYTES_TAG, item_bytes) };
     let prefix = prefix(field_len(ITEM_TAG, inner))?;
-    let mut bytes = [0; ITEM_OVERHEAD_BYTES_MAX];
-    let mut rest = bytes.as_mut_slice();
-    rest.put_u32_le(prefix);
-    field_header(ITEM_TAG, inner, &mut rest);
-    varint_field(ITEM_SEQ_TAG, seq, &mut rest);
-    varint_field(ITEM_SIGNAL_TAG, signal, &mut rest);
-    varint_field(ITEM_SCOPE_TAG, u64::from(scope_id), &mut rest);
-    if item_bytes > 0 {
-        field_header(ITEM_BYTES_TAG, item_bytes, &mut rest);
+    let mut head = ItemHead { bytes: [0; ITEM_OVERHEAD_BYTES_MAX], len: 0 };
+    prefix.to_le_bytes().into_iter().for_each(|byte| head.push(byte));
+    head.key_and_varint(ITEM_TAG << 3 | 2, inner as u64);
+    let numbers = [(ITEM_SEQ_TAG, seq), (ITEM_SIGNAL_TAG, signal), (ITEM_SCOPE_TAG, u64::from(scope_id))];
+    for (tag, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
+        head.key_and_varint(tag << 3, number);
     }
-    let len = ITEM_OVERHEAD_BYTES_MAX - rest.len();
-    Ok(ItemHead { bytes, len })
+    if item_bytes > 0 {
+        head.key_and_varint(ITEM_BYTES_TAG << 3 | 2, item_bytes as u64);
+    }
+    Ok(head)
 }
 
 /// Makes a whole `Item` frame of `room_and_item`, without a copy: the head goes into the last of the

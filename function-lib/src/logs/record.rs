@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use lambda_flush_proto::splice::{field, field_header, field_len, varint_field};
 use opentelemetry::logs::AnyValue;
 use opentelemetry::{Key, SpanId, TraceFlags, TraceId};
 use opentelemetry_sdk::logs::SdkLogRecord;
@@ -15,8 +14,8 @@ use tracing::{Event, Level};
 use super::event::{self, Ids, Value};
 use crate::encode::{
     BOOL_LEN, DOUBLE_LEN, fixed32, fixed64, int_len, nanos, put_double_value, put_text_value,
-    put_varint_value, text, text_len,
 };
+use crate::fields::{field, field_header, field_len, put_varint, text, text_len, varint_field};
 
 /// Appends an `opentelemetry.proto.logs.v1.LogRecord` of an event that happened, and was observed, `at`.
 pub(super) fn of_event(event: &Event<'_>, at: SystemTime, ids: Option<&Ids>, out: &mut Vec<u8>) {
@@ -86,7 +85,7 @@ fn put_field(name: &str, value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Bool(value) => {
             put_pair(6, name, BOOL_LEN, out);
-            put_varint_value(2, value.into(), out);
+            put_varint(2, value.into(), out);
         }
         Value::I64(value) => put_int_field(name, value, out),
         Value::U64(value) => match i64::try_from(value) {
@@ -111,15 +110,15 @@ fn put_field(name: &str, value: Value<'_>, out: &mut Vec<u8>) {
 
 fn put_int_field(name: &str, value: i64, out: &mut Vec<u8>) {
     put_pair(6, name, int_len(value), out);
-    put_varint_value(3, value.cast_unsigned(), out);
+    put_varint(3, value.cast_unsigned(), out);
 }
 
 /// An `AnyValue`. It is a oneof: zero and the empty text are written, too.
 fn put_any(value: &AnyValue, out: &mut Vec<u8>) {
     match value {
         AnyValue::String(text) => put_text_value(text.as_str(), out),
-        AnyValue::Boolean(value) => put_varint_value(2, (*value).into(), out),
-        AnyValue::Int(value) => put_varint_value(3, value.cast_unsigned(), out),
+        AnyValue::Boolean(value) => put_varint(2, (*value).into(), out),
+        AnyValue::Int(value) => put_varint(3, value.cast_unsigned(), out),
         AnyValue::Double(value) => put_double_value(*value, out),
         AnyValue::ListAny(values) => {
             field_header(5, list_len(values), out);

@@ -16,7 +16,8 @@ use opentelemetry_sdk::metrics::data::{
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use super::requests::Requests;
-use crate::encode::{attributes, fixed64, nanos, pair, text};
+use crate::encode::{attributes, fixed64, nanos, pair};
+use crate::fields::text;
 
 /// Puts all data points into `requests`.
 pub(crate) fn put(metrics: &ResourceMetrics, requests: &mut Requests<'_>) {

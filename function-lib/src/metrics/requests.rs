@@ -9,7 +9,8 @@ use lambda_flush_proto::splice::{field, field_header, field_len};
 use opentelemetry::InstrumentationScope;
 
 use super::HandOver;
-use crate::encode::{self, text};
+use crate::encode;
+use crate::fields::text;
 
 /// Data points of one request, roughly. Well below what a frame holds, so that a single point, which can't be cut,
 /// nearly always fits, and that the kernel takes a request at once.
