@@ -1,15 +1,15 @@
 //! What the library adds to a span and to an invocation, beside the same with a processor and a metric reader that do
 //! nothing.
 //!
-//! `cargo bench -p lambda-flush`; medians, in nanoseconds, of rounds that alternate within one run. The reader is a
-//! thread of this process that grants credit as it reads. Without `--bench` a few rounds show that it works.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a benchmark")]
+//! `cargo bench -p lambda-flush`: medians of rounds that alternate within one run. The reader is a process of its own.
+//! Without `--bench` a few rounds show that it works. `--spans N --with WHAT` ends N spans and tells no time: for
+//! whoever counts instructions.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "a benchmark")]
+
+mod reader;
 
 use std::collections::HashMap;
 use std::hint::black_box;
-use std::io::{Read, Write};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::pin::pin;
 use std::sync::Weak;
 use std::task::{Context as Task, Waker};
@@ -19,13 +19,13 @@ use lambda_flush::opentelemetry::metrics::{Counter, MeterProvider};
 use lambda_flush::opentelemetry::trace::{Span as _, Tracer, TracerProvider};
 use lambda_flush::opentelemetry::{Context, KeyValue};
 use lambda_flush::{Error, KernelIdGenerator, LambdaEvent, Telemetry, service_fn};
-use lambda_flush_proto::{ExtensionLink, Received};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use opentelemetry_sdk::metrics::{InstrumentKind, Pipeline, SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use reader::Reader;
 use tower::{Layer, Service};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -70,64 +70,105 @@ impl MetricReader for Unread {
 }
 
 fn main() {
-    let rounds = if std::env::args().any(|arg| arg == "--bench") { 2_000 } else { 20 };
-    let address = format!("@lambda-flush-bench/{}", std::process::id());
-    let name = SocketAddr::from_abstract_name(&address[1..]).unwrap();
-    let listener = UnixListener::bind_addr(&name).unwrap();
-    std::thread::spawn(move || serve(&listener));
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |name: &str| arguments.iter().skip_while(|argument| *argument != name).nth(1);
+    if let Some(address) = value(reader::ARGUMENT) {
+        return reader::run(address);
+    }
+    let reader = Reader::start();
+    if let (Some(spans), Some(with)) = (value("--spans"), value("--with")) {
+        return end_spans(spans.parse().unwrap(), with, &reader);
+    }
+    let rounds = if arguments.iter().any(|argument| argument == "--bench") { 2_000 } else { 20 };
+    let [socket, ring] = ["socket", "ring"].map(|carrier| telemetry(&reader, carrier, &[]));
+    spans(rounds, &socket, &ring);
+    invocations(rounds / 4, &socket, &ring, &reader);
+    for (carrier, telemetry) in [("socket", socket), ("ring", ring)] {
+        let stats = telemetry.stats();
+        println!(
+            "{carrier}: ended {}, written {}, buffered {}, dropped {:?}",
+            stats.ended, stats.written, stats.buffered, stats.dropped
+        );
+    }
+}
 
-    let sdk = SdkTracerProvider::builder().with_span_processor(Nothing).build();
-    let ids = SdkTracerProvider::builder()
-        .with_span_processor(Nothing)
-        .with_id_generator(KernelIdGenerator)
-        .build();
-    let ours = telemetry(&address, &[]);
-    let providers = [&sdk, &ids, ours.tracer_provider()].map(|provider| provider.tracer("bench"));
-    let spans = medians(
+/// With a processor that does nothing, with the library's ids too, or with the library on one of its carriers.
+fn end_spans(spans: u32, with: &str, reader: &Reader) {
+    let telemetry = ["socket", "ring"].contains(&with).then(|| telemetry(reader, with, &[]));
+    let provider = match (&telemetry, with) {
+        (Some(telemetry), _) => telemetry.tracer_provider(),
+        (None, "no-op") => &plain(),
+        (None, "no-op-ids") => &plain_with_ids(),
+        _ => panic!("--with no-op, no-op-ids, socket or ring"),
+    };
+    let tracer = provider.tracer("bench");
+    (0..spans).for_each(|_| span(&tracer));
+    if let Some(telemetry) = telemetry {
+        drained(&telemetry);
+        let stats = telemetry.stats();
+        assert_eq!((stats.ended, stats.written), (spans.into(), spans.into()), "{stats:?}");
+    }
+}
+
+fn plain() -> SdkTracerProvider {
+    SdkTracerProvider::builder().with_span_processor(Nothing).build()
+}
+
+fn plain_with_ids() -> SdkTracerProvider {
+    SdkTracerProvider::builder().with_span_processor(Nothing).with_id_generator(KernelIdGenerator).build()
+}
+
+fn spans(rounds: usize, socket: &Telemetry, ring: &Telemetry) {
+    let (sdk, ids) = (plain(), plain_with_ids());
+    let providers = [&sdk, &ids, socket.tracer_provider(), ring.tracer_provider()];
+    let tracers = providers.map(|provider| provider.tracer("bench"));
+    let nanos = medians(
         rounds,
-        || drained(&ours),
-        [0, 1, 2].map(|index| {
-            let tracer = &providers[index];
+        || [socket, ring].map(drained),
+        [0, 1, 2, 3].map(|index| {
+            let tracer = &tracers[index];
             move || (0..SPANS_PER_ROUND).for_each(|_| span(tracer))
         }),
     );
-    let [noop, noop_ids, with_us] = spans.map(|nanos| nanos / f64::from(SPANS_PER_ROUND));
+    let [noop, noop_ids, socket, ring] = nanos.map(|nanos| nanos / f64::from(SPANS_PER_ROUND));
     println!(
-        "span of 4 attributes, ns:  no-op {noop:.0}   no-op with our ids {noop_ids:.0}   ours {with_us:.0}"
+        "span of 4 attributes, ns:  no-op {noop:.0}   no-op with our ids {noop_ids:.0}   socket {socket:.0}   \
+         ring {ring:.0}"
     );
-    println!("  added {:.0} ns, ratio {:.2}", with_us - noop, with_us / noop);
-
-    let off = telemetry(&address, &[("OTEL_SDK_DISABLED", "true")]);
-    let unmeasured = telemetry(&address, &[("OTEL_METRICS_EXPORTER", "none")]);
-    let unread = counters(&SdkMeterProvider::builder().with_reader(Unread).build());
-    let (nowhere, read) = (counters(unmeasured.meter_provider()), counters(ours.meter_provider()));
-    let invocations = medians(
-        rounds / 4,
-        || [&ours, &unmeasured].map(drained),
-        [(&off, &unread), (&unmeasured, &nowhere), (&ours, &read)]
-            .map(|(telemetry, counters)| move || invocation(telemetry, counters)),
-    );
-    let [noop, without_metrics, with_us] = invocations.map(|nanos| nanos / 1_000.0);
-    println!(
-        "invocation of {} spans and {COUNTERS} counters, us:  no-op {noop:.1}   ours without metrics \
-         {without_metrics:.1}   ours {with_us:.1}",
-        CHILDREN + 1
-    );
-    println!("  added {:.1} us, ratio {:.2}", with_us - noop, with_us / noop);
-    let stats = ours.stats();
-    println!(
-        "ended {}, written {}, buffered {}, dropped {:?}",
-        stats.ended, stats.written, stats.buffered, stats.dropped
-    );
+    println!("  added: socket {:.0} ns, ring {:.0} ns", socket - noop, ring - noop);
 }
 
-fn telemetry(address: &str, variables: &[(&str, &str)]) -> Telemetry {
-    let all = [("LAMBDA_FLUSH_SOCKET", address)].into_iter().chain(variables.iter().copied());
-    let source: HashMap<_, _> = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let disabled = source.contains_key("OTEL_SDK_DISABLED");
-    let builder = Telemetry::builder().source(source).install_global(false);
-    let builder = if disabled { builder.with_span_processor(Nothing) } else { builder };
-    builder.init().unwrap()
+fn invocations(rounds: usize, socket: &Telemetry, ring: &Telemetry, reader: &Reader) {
+    let off =
+        Telemetry::builder().source(HashMap::from([("OTEL_SDK_DISABLED".to_owned(), "true".to_owned())]));
+    let off = off.install_global(false).with_span_processor(Nothing).init().unwrap();
+    let unmeasured = telemetry(reader, "ring", &[("OTEL_METRICS_EXPORTER", "none")]);
+    let unread = counters(&SdkMeterProvider::builder().with_reader(Unread).build());
+    let [nowhere, by_socket, by_ring] =
+        [&unmeasured, socket, ring].map(|telemetry| counters(telemetry.meter_provider()));
+    let nanos = medians(
+        rounds,
+        || [&unmeasured, socket, ring].map(drained),
+        [(&off, &unread), (&unmeasured, &nowhere), (socket, &by_socket), (ring, &by_ring)]
+            .map(|(telemetry, counters)| move || invocation(telemetry, counters)),
+    );
+    let [noop, unmeasured, socket, ring] = nanos.map(|nanos| nanos / 1_000.0);
+    println!(
+        "invocation of {} spans and {COUNTERS} counters, us:  no-op {noop:.1}   ring without metrics \
+         {unmeasured:.1}   socket {socket:.1}   ring {ring:.1}",
+        CHILDREN + 1
+    );
+    println!("  added: socket {:.1} us, ring {:.1} us", socket - noop, ring - noop);
+}
+
+/// On this carrier and no other.
+fn telemetry(reader: &Reader, carrier: &str, variables: &[(&str, &str)]) -> Telemetry {
+    let fixed = [("LAMBDA_FLUSH_SOCKET", reader.address.as_str()), ("LAMBDA_FLUSH_CARRIER", carrier)];
+    let all = fixed.iter().chain(variables);
+    let source: HashMap<_, _> = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let telemetry = Telemetry::builder().source(source).install_global(false).init().unwrap();
+    assert_eq!(telemetry.stats().ring_bytes > 0, carrier == "ring", "another carrier than {carrier}");
+    telemetry
 }
 
 /// Waits, outside of what is timed, until the reader has caught up.
@@ -201,32 +242,4 @@ fn medians<const N: usize, S>(
         times.sort_unstable();
         times[times.len() / 2].as_secs_f64() * 1e9
     })
-}
-
-fn serve(listener: &UnixListener) {
-    for stream in listener.incoming() {
-        std::thread::spawn(move || read(stream.unwrap()));
-    }
-}
-
-fn read(mut stream: UnixStream) {
-    let mut link = ExtensionLink::default();
-    let mut buffer = vec![0; 256 << 10];
-    while let Ok(len) = stream.read(&mut buffer) {
-        if len == 0 {
-            return;
-        }
-        link.receive(&buffer[..len]);
-        let mut taken = 0;
-        while let Ok(Some(message)) = link.poll() {
-            match message {
-                Received::Hello(_) => stream.write_all(&link.welcome(4 << 20)).unwrap(),
-                Received::Item(item) => taken += item.credit_bytes,
-                _ => {}
-            }
-        }
-        if taken > 0 {
-            stream.write_all(&link.grant(taken)).unwrap();
-        }
-    }
 }
