@@ -8,6 +8,7 @@ mod deny;
 mod features;
 mod fields;
 mod fuzz;
+mod instructions;
 mod layer;
 mod rie;
 mod sdk;
@@ -54,6 +55,13 @@ pub(crate) const ALL: &[Lane] = &[
         in_ci: true,
         limit_minutes: 20,
         check: test::check,
+    },
+    Lane {
+        name: "instructions",
+        about: "a span takes few instructions more than with a processor that does nothing (valgrind)",
+        in_ci: true,
+        limit_minutes: 15,
+        check: instructions::check,
     },
     Lane {
         name: "demo",

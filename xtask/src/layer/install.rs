@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::run::Run;
 
 /// The first executable of this name on the path.
-pub(super) fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     let is_executable = |file: &PathBuf| {
         fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
@@ -18,7 +18,7 @@ pub(super) fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Installs Debian packages; an error says what a person has to type.
-pub(super) fn packages(run: &mut Run, names: &[&str], foreign_arch: Option<&str>) -> Result<(), String> {
+pub(crate) fn packages(run: &mut Run, names: &[&str], foreign_arch: Option<&str>) -> Result<(), String> {
     let mut wanted: Vec<String> = Vec::new();
     if let Some(arch) = foreign_arch {
         wanted.push(format!("dpkg --add-architecture {arch} && apt-get update &&"));

@@ -2,7 +2,7 @@
 
 mod build;
 mod elf;
-mod install;
+pub(crate) mod install;
 mod pack;
 mod toolchain;
 
