@@ -123,12 +123,7 @@ impl Builder {
             resource_schema_url: resource.schema_url.clone(),
             wanted: config.carrier,
         });
-        let (handoff, connected) = Handoff::open(target);
-        if handoff.misses_ring() {
-            let message = "LAMBDA_FLUSH_CARRIER=ring: there can be no ring in shared memory between this function and \
-                           the extension; the socket is used";
-            notice::print(Level::Warn, message);
-        }
+        let (handoff, connected) = open(target);
         let alone = handoff.shut_reason().is_some();
         if alone {
             alone::ask_for_sigterm(&*self.source);
@@ -177,6 +172,16 @@ impl Builder {
         }
         Ok(telemetry)
     }
+}
+
+fn open(target: Option<Target>) -> (Handoff, Result<(), ConnectError>) {
+    let (handoff, connected) = Handoff::open(target);
+    if handoff.misses_ring() {
+        let message = "LAMBDA_FLUSH_CARRIER=ring: there can be no ring in shared memory between this function and \
+                       the extension; the socket is used";
+        notice::print(Level::Warn, message);
+    }
+    (handoff, connected)
 }
 
 /// Hooks are there for the function, with or without telemetry.

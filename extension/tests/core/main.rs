@@ -13,6 +13,7 @@ mod random;
 mod rules;
 mod scenario;
 mod seen;
+mod setup;
 mod splice;
 mod transitions;
 mod world;
