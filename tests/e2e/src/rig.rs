@@ -6,7 +6,7 @@ use std::time::Duration;
 use lambda_testkit::check::Summary;
 use lambda_testkit::witness::{self, TALLY_ENV, WITNESS_ENV};
 use lambda_testkit::{
-    Backend, Evidence, Report, Sandbox, SandboxBuilder, ShutdownReason, Verdict, artifacts, check,
+    Backend, Evidence, Party, Report, Sandbox, SandboxBuilder, ShutdownReason, Verdict, artifacts, check,
 };
 
 use crate::measured::{self, Sums};
@@ -74,12 +74,22 @@ impl Rig {
     pub async fn until_ended(&self, spans: usize, limit: Duration) -> usize {
         let until = tokio::time::Instant::now() + limit;
         loop {
-            let ended = witness::read(&self.witness).map_or(0, |contents| contents.records.len());
+            let ended = witness::noted(&self.witness).ok().and_then(|noted| usize::try_from(noted).ok());
+            let ended = ended.unwrap_or(0);
             if ended >= spans || tokio::time::Instant::now() >= until {
                 return ended;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// Whether the function and the extension have memory in common: their carrier is the ring then, else the socket.
+    #[must_use]
+    pub fn has_ring(&self) -> bool {
+        let extension = Party::Extension("lambda-flush-extension".to_owned());
+        let [function, extension] =
+            [Party::Function, extension].map(|party| self.sandbox.pid(&party).map_or(Vec::new(), memories));
+        function.iter().any(|memory| extension.contains(memory))
     }
 
     /// What the function has measured so far, by its own tally.
@@ -132,6 +142,13 @@ impl Ended {
     pub fn summary(&self) -> Option<&Summary> {
         self.evidence.summaries.last()
     }
+}
+
+/// The anonymous files that a process has mapped, by what makes two of them the same: their inodes.
+fn memories(pid: u32) -> Vec<String> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let of_memfd = maps.lines().filter(|line| line.contains("/memfd:"));
+    of_memfd.filter_map(|line| line.split_whitespace().nth(4).map(str::to_owned)).collect()
 }
 
 /// The extension's binary.

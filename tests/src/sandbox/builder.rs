@@ -10,7 +10,7 @@ use super::fault::{Fault, Faults};
 use super::report::ShutdownReason;
 use super::shared::Shared;
 use super::telemetry::TelemetryScript;
-use super::{Sandbox, addresses, freeze, lifecycle, router, shutdown};
+use super::{Sandbox, addresses, carrier, freeze, lifecycle, router, shutdown};
 use crate::engine::Engine;
 
 /// Lambda's default function timeout.
@@ -183,8 +183,9 @@ impl SandboxBuilder {
     /// everything that had been started is ended as by a reset.
     pub async fn start(mut self) -> Result<Sandbox, SandboxError> {
         self.check_files()?;
-        let Config { extensions, extension_env, env, .. } = &mut self.config;
+        let Config { extensions, extension_env, function_env, env, .. } = &mut self.config;
         addresses::assign(extensions, extension_env, env)?;
+        carrier::assign(std::env::var(carrier::TEST_CARRIER_ENV).ok(), env, function_env);
         let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let shared = Arc::new(Shared::new(self.config, self.faults, listener.local_addr()?)?);

@@ -3,6 +3,7 @@
 pub(crate) mod addresses;
 mod budget;
 mod builder;
+mod carrier;
 mod environment;
 mod error;
 mod extensions_api;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 
 pub use addresses::free_address;
 pub use builder::SandboxBuilder;
+pub use carrier::TEST_CARRIER_ENV;
 pub use error::SandboxError;
 pub use fault::Fault;
 pub use invocation::{Invocation, Outcome, Status};

@@ -13,7 +13,7 @@ mod reader;
 mod tally;
 mod writer;
 
-pub use reader::{Contents, Record, read};
+pub use reader::{Contents, Record, noted, read};
 pub use tally::{TALLY_ENV, Tally, read_tally};
 pub use writer::Witness;
 

@@ -1,6 +1,7 @@
 //! Reads a witness file, also one whose writer was killed.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::{CLAIMED_WORD, HEADER_BYTES, MAGIC, NOTED_WORD, RECORD_BYTES, REFUSED_WORD};
@@ -32,6 +33,19 @@ pub struct Contents {
 /// The file can't be read or is not a witness.
 pub fn read(path: impl AsRef<Path>) -> io::Result<Contents> {
     parse(&std::fs::read(path)?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file is not a witness"))
+}
+
+/// How many spans were noted so far: a glance at the file's header, for a test that watches a running function.
+///
+/// # Errors
+/// As [`read`].
+pub fn noted(path: impl AsRef<Path>) -> io::Result<u64> {
+    let mut header = [0; HEADER_BYTES];
+    File::open(path)?.read_exact(&mut header)?;
+    let noted = header.get(NOTED_WORD * 8..).and_then(|words| word(words.get(..8)?));
+    noted
+        .filter(|_| header.starts_with(&MAGIC))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file is not a witness"))
 }
 
@@ -84,6 +98,7 @@ mod tests {
         });
         let contents = read(&path).unwrap();
         assert_eq!((contents.records.len(), contents.torn, contents.refused), (3_000, 0, 1_000));
+        assert_eq!(noted(&path).unwrap(), 3_000);
         let mut ids: Vec<_> = contents.records.iter().map(|record| record.span_id).collect();
         ids.sort();
         ids.dedup();
@@ -119,7 +134,7 @@ mod tests {
         let path = directory.path().join("other");
         std::fs::write(&path, [b'x'; 200]).unwrap();
         assert!(Witness::open(&path, 10).is_err());
-        assert!(read(&path).is_err());
+        assert!(read(&path).is_err() && noted(&path).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), [b'x'; 200]);
     }
 }
