@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod door;
 pub mod measured;
+pub mod pinch;
 pub mod proxy;
 pub mod push;
 pub mod rig;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lambda_flush::{Error, LambdaEvent, Telemetry, service_fn};
 use lambda_flush_e2e::measured::Instruments;
+use lambda_flush_e2e::pinch;
 use lambda_testkit::SpanId;
 use lambda_testkit::witness::Witness;
 use opentelemetry::KeyValue;
@@ -62,7 +63,7 @@ fn main() -> Result<(), Error> {
 }
 
 async fn function() -> Result<(), Error> {
-    let telemetry = lambda_flush::init()?;
+    let telemetry = pinch::from_env(lambda_flush::init)??;
     let witness = Witness::from_env()?;
     let instruments = Instruments::from_env(telemetry.meter_provider())?;
     let function = Arc::new(Function { instruments, telemetry: telemetry.clone(), witness });
