@@ -8,14 +8,15 @@ use std::os::unix::net::UnixStream;
 
 use lambda_flush_e2e::pinch::Pinch;
 use lambda_flush_proto::limits::RING_BYTES_MAX;
-use lambda_flush_proto::ring::SharedMemory;
+use lambda_flush_proto::ring::memory::SharedMemory;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
 fn passes(stream: &UnixStream, file: &OwnedFd) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&[file.as_fd()])));
+    let files = [file.as_fd()];
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&files)));
     sendmsg(stream, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty())
 }
 
@@ -30,7 +31,7 @@ fn a_pinch_refuses_what_a_ring_needs_and_nothing_else() {
     let (here, _there) = UnixStream::pair().expect("a pair");
 
     let refused = Pinch::FunctionDescriptors.around(|| {
-        let _the_hand_off_s = UnixStream::connect("/nowhere").map_err(|fault| fault.kind());
+        // The hand-off socket's.
         let one = file.try_clone().map_err(|fault| fault.kind());
         let ring = ring().map_err(|fault| Errno::from_io_error(&fault));
         (one.is_ok(), ring.err())
