@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: builds the extension and its floors as the layer is built, and has the bench measure them.
 
+mod carriers;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use crate::run::Run;
 
 const USAGE: &str = "\
 usage: cargo xtask bench [--extension FILE] [--json] [--instructions] [--start-only] [--runs N] [--mib N]
+       cargo xtask bench --carriers [--extension FILE] [--json] [--runs N]
 
   --extension FILE  measure this file instead of the layer's extension
   --json            print JSON instead of the table
@@ -20,11 +23,14 @@ usage: cargo xtask bench [--extension FILE] [--json] [--instructions] [--start-o
   --start-only      P5 without load
   --runs N          starts of each extension (60)
   --mib N           telemetry relayed in each case, in MiB (160)
+  --carriers        what the library costs in a function: nothing, socket and ring beside each other (--runs: sessions
+                    of each, 7)
 
 A start is judged beside an extension that does nothing on AWS's crate lambda-extension, which ours is made on too;
 the ratio to one on the standard library alone is told without a limit.
 
-Writes target/bench.json and, when it measures our own extension whole, docs/bench.svg.";
+Writes target/bench.json and, when it measures our own extension whole, docs/bench.svg; with --carriers
+target/carriers.json and docs/carriers.svg.";
 
 /// With the builds.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -40,6 +46,7 @@ const PRIORITY: &str = "10";
 struct Wanted {
     extension: Option<PathBuf>,
     start_only: bool,
+    carriers: bool,
     /// For the bench as they are.
     passed_on: Vec<String>,
 }
@@ -60,6 +67,9 @@ pub(crate) fn main(args: lexopt::Parser) -> Result<ExitCode, Fault> {
         return Ok(ExitCode::SUCCESS);
     };
     let mut run = Run::begin("bench", LIMIT)?;
+    if wanted.carriers {
+        return carriers::compare(&mut run, &wanted);
+    }
     eprintln!("building the extension and the floors as the layer is built");
     let subjects = match subjects(&mut run, wanted.extension.as_deref()) {
         Ok(subjects) => subjects,
@@ -89,6 +99,7 @@ fn parse(mut args: lexopt::Parser) -> Result<Option<Wanted>, Fault> {
             Arg::Long("extension") => wanted.extension = Some(value(&mut args)?.into()),
             Arg::Long("json") => wanted.passed_on.push("--json".to_owned()),
             Arg::Long("instructions") => wanted.passed_on.push("--instructions".to_owned()),
+            Arg::Long("carriers") => wanted.carriers = true,
             Arg::Long("start-only") => {
                 wanted.start_only = true;
                 wanted.passed_on.push("--start-only".to_owned());
@@ -164,6 +175,7 @@ mod tests {
         let asked = parse(&["--extension", "x", "--start-only", "--runs=5"]).unwrap().unwrap();
         assert_eq!(asked.extension, Some(PathBuf::from("x")));
         assert_eq!(asked.passed_on, ["--start-only", "--runs", "5"]);
+        assert!(parse(&["--carriers"]).unwrap().unwrap().carriers);
         assert!(parse(&["--runs", "many"]).unwrap_err().contains("many"));
         assert!(parse(&["--nonsense"]).unwrap_err().contains("nonsense"));
     }

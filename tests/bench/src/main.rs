@@ -1,7 +1,9 @@
 //! `bench`: what the extension costs beside a floor in the same run. Promises P5 (start, memory, size) and P7 (relay).
+//! With `--carriers`: what the library costs in the function, P6.
 
 mod arguments;
 mod backend;
+mod carriers;
 mod figures;
 mod floor;
 mod http1;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Arguments::Floor { bodies, codec, level, rounds } => {
             floor::repeat(&bodies, codec, level, rounds).map(|()| true)
         }
+        Arguments::Compare(wanted) => carriers::measure(&wanted).map(|()| true),
         Arguments::Measure(wanted) => measure(&wanted),
     });
     match done {

@@ -14,6 +14,7 @@ mod rie;
 mod sdk;
 mod sdk_node;
 mod sdk_python;
+mod socket;
 mod test;
 
 use crate::lane::Lane;
@@ -62,6 +63,20 @@ pub(crate) const ALL: &[Lane] = &[
         in_ci: true,
         limit_minutes: 15,
         check: instructions::check,
+    },
+    Lane {
+        name: "socket",
+        about: "the hand-off's tests once more, by the socket instead of the ring",
+        in_ci: true,
+        limit_minutes: 15,
+        check: socket::check,
+    },
+    Lane {
+        name: "socket-all",
+        about: "all tests once more, by the socket",
+        in_ci: false,
+        limit_minutes: 25,
+        check: socket::check_all,
     },
     Lane {
         name: "demo",

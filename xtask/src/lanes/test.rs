@@ -22,7 +22,12 @@ struct Targets {
 }
 
 pub(super) fn check(run: &mut Run) -> Outcome {
-    match metadata().and_then(|metadata| run_all(run, &targets(&metadata))) {
+    check_with(run, &[])
+}
+
+/// The same with further variables.
+pub(super) fn check_with(run: &mut Run, variables: &[(&str, &str)]) -> Outcome {
+    match metadata().and_then(|metadata| run_all(run, variables, &targets(&metadata))) {
         Ok(()) => Outcome::Passed(counts(&run.text())),
         Err(fault) => Outcome::Failed(fault),
     }
@@ -30,17 +35,19 @@ pub(super) fn check(run: &mut Run) -> Outcome {
 
 /// Every pass selects the whole workspace: with `-p` the features of shared dependencies would differ between
 /// the passes and each would compile them again.
-fn run_all(run: &mut Run, targets: &Targets) -> Result<(), String> {
+fn run_all(run: &mut Run, variables: &[(&str, &str)], targets: &Targets) -> Result<(), String> {
+    let mut cargo =
+        |args: &[&str]| run.command(Command::new(paths::cargo()).args(args).envs(variables.iter().copied()));
     let mut together = vec!["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--examples"];
     together.extend(targets.together.iter().flat_map(|name| ["--test", name.as_str()]));
-    let mut results = vec![run.cargo(&together)];
+    let mut results = vec![cargo(&together)];
     if !targets.alone.is_empty() {
         let mut alone = vec!["test", "--workspace", "--no-fail-fast"];
         alone.extend(targets.alone.iter().flat_map(|name| ["--test", name.as_str()]));
         alone.extend(["--", "--test-threads=1"]);
-        results.push(run.cargo(&alone));
+        results.push(cargo(&alone));
     }
-    results.push(run.cargo(&["test", "--workspace", "--no-fail-fast", "--doc"]));
+    results.push(cargo(&["test", "--workspace", "--no-fail-fast", "--doc"]));
     // A failure of one pass does not hide those of the next.
     let faults: Vec<String> = results.into_iter().filter_map(Result::err).collect();
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
