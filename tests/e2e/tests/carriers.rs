@@ -36,7 +36,10 @@ async fn handed(setup: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> (Handed
     let ended = rig.end(ShutdownReason::Spindown, false).await.expect("an end");
     assert!(ended.verdict.is_ok(), "{:?}\n{:#?}", ended.verdict, ended.report.lines);
     assert_eq!(ended.witnessed_at_backend(), INVOCATIONS * SPANS);
-    assert_eq!(ended.verdict.duplicates, 0);
+    let possible: u64 =
+        ended.summary().expect("a summary").destinations.iter().map(|it| it.possible_duplicates).sum();
+    // On a slow machine an export may be cut off at the cap.
+    assert!(ended.verdict.duplicates <= possible, "{} twice, {possible} counted", ended.verdict.duplicates);
     assert_eq!(ended.complaints(), [""; 0], "the function's lack is nothing of the extension's");
     let lines = ended.report.lines.iter().filter(|line| line.party == Party::Function);
     let notices = lines.filter(|line| line.text.contains(r#""lambda_flush":"notice""#));
