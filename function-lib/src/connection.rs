@@ -73,17 +73,11 @@ impl Connection {
         Ok(Self { socket: Arc::new(Socket::connect(address)?), way: Way::Socket, dropped: 0 })
     }
 
-    /// One attempt that sends `hello` with what is offered. `None`: the kernel would not, and what was sent is void.
-    pub(crate) fn open_offering(
-        address: &Address,
-        hello: &Result<Vec<u8>, WireError>,
-        (memory, file): Offer,
-    ) -> Result<Option<Self>, ConnectError> {
-        let connection = Self::open(address)?;
-        let Ok(hello) = hello else { return Ok(None) };
-        let sent = connection.socket.send_with(hello, &file);
-        let whole = sent == Progress::Bytes(hello.len());
-        Ok(whole.then(|| Self { way: Way::Offered(memory), ..connection }))
+    /// Sends `hello` with what is offered. `None`: the kernel would not, and what was sent is void.
+    pub(crate) fn offering(self, hello: &Result<Vec<u8>, WireError>, (memory, file): Offer) -> Option<Self> {
+        let hello = hello.as_ref().ok()?;
+        let whole = self.socket.send_with(hello, &file) == Progress::Bytes(hello.len());
+        whole.then(|| Self { way: Way::Offered(memory), ..self })
     }
 
     /// `Welcome` has come: frames go through a ring of `ring_bytes`, or there is none. `None`: there should be one,

@@ -17,13 +17,14 @@ impl Carrier {
         // The resource has been kept under the only limit that can fail here.
         let mut hello =
             |ring_bytes| link.connect_offering(&target.resource, &target.resource_schema_url, ring_bytes);
-        let offering = match connection::offer(target.wanted) {
-            Some(offer) => Connection::open_offering(&target.address, &hello(RING_BYTES_MAX), offer)?,
-            None => None,
-        };
-        let (connection, greeting) = match offering {
-            Some(connection) => (connection, None),
-            None => (Connection::open(&target.address)?, Some(hello(0))),
+        // First the socket: the last descriptor that may be opened is its.
+        let connection = Connection::open(&target.address)?;
+        let (connection, greeting) = match connection::offer(target.wanted) {
+            Some(offer) => match connection.offering(&hello(RING_BYTES_MAX), offer) {
+                Some(connection) => (connection, None),
+                None => (Connection::open(&target.address)?, Some(hello(0))),
+            },
+            None => (connection, Some(hello(0))),
         };
         self.connection = Some(connection);
         self.scopes.forget_names();
