@@ -84,11 +84,16 @@ pub fn builder(address: &str) -> Builder {
     builder_with(address, &[("OTEL_METRICS_EXPORTER", "none")])
 }
 
-/// As [`builder`], with these variables and with metrics, unless one of them says otherwise.
+/// As [`builder`], with these variables and with metrics, unless one of them says otherwise. A run of tests may be for
+/// one of the carriers.
 pub fn builder_with(address: &str, variables: &[(&str, &str)]) -> Builder {
     let known = [("LAMBDA_FLUSH_SOCKET", address), ("AWS_LAMBDA_FUNCTION_NAME", "orders")];
     let all = known.iter().chain(variables);
-    let source: HashMap<_, _> = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut source: HashMap<_, _> =
+        all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    if let Ok(carrier) = std::env::var("LAMBDA_FLUSH_TEST_CARRIER") {
+        source.entry("LAMBDA_FLUSH_CARRIER".to_owned()).or_insert(carrier);
+    }
     Telemetry::builder().source(source).install_global(false)
 }
 

@@ -13,6 +13,7 @@ use crate::{relay, start};
 
 /// As the bench's function has it.
 const BURST_SPANS: u32 = 100;
+const FEW_SPANS: u32 = 20;
 
 /// By what telemetry leaves the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub(crate) struct Load {
 pub(crate) struct Sample {
     /// A span, in the function.
     pub(crate) span: f64,
+    /// One of the few of an invocation.
+    pub(crate) span_of_few: f64,
     /// An invocation of 21 spans and 10 counters, in the function, until `InvocationDone` is written.
     pub(crate) invocation: f64,
     /// The same on average: where time is rationed, few pay for all.
@@ -100,6 +103,7 @@ pub(crate) fn run(
     let count = f64::from(load.bursts * BURST_SPANS);
     Ok(Sample {
         span: median(spans.took.iter().map(|took| took.spans / count)),
+        span_of_few: median(invocations.took.iter().map(|took| took.spans / f64::from(FEW_SPANS))),
         invocation: median(invocations.took.iter().map(|took| took.invocation)),
         invocation_mean: mean(invocations.took.iter().map(|took| took.invocation)),
         extension_span: spans.extension / count,
