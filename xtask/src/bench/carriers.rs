@@ -11,8 +11,9 @@ use crate::run::Run;
 
 /// The package of the function, and its binary.
 const FUNCTION: &str = "lambda-flush-bench-function";
-/// Of `Cargo.toml`: cargo's own release profile, which the workspace's is not.
-const PROFILE: &str = "function";
+/// Of `Cargo.toml`: cargo's own release profile, which the workspace's is not; and where cargo puts what it builds so.
+const PROFILE: &str = "bench";
+const PROFILE_FOLDER: &str = "release";
 
 /// Builds all three and measures. Without the other measurements' real-time priority: it would keep the two processes
 /// from taking turns as they do in Lambda, and out of every CPU quota.
@@ -45,6 +46,6 @@ fn build(run: &mut Run, wanted: &Wanted) -> Result<(PathBuf, PathBuf, PathBuf), 
     for package in [PACKAGE, FUNCTION] {
         run.cargo(&["build", "--profile", PROFILE, "--package", package, "--bin", package])?;
     }
-    let built = |bin: &str| paths::target().join(PROFILE).join(bin);
+    let built = |bin: &str| paths::target().join(PROFILE_FOLDER).join(bin);
     Ok((extension, built(PACKAGE), built(FUNCTION)))
 }
