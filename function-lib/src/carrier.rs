@@ -41,6 +41,8 @@ pub(crate) struct Carrier {
     /// Why items can't be handed over any more, if they can't.
     shut: Option<DropReason>,
     queued_seq: u64,
+    /// The extension has to hear of what is queued, and would not look by itself.
+    bell_due: bool,
     inbound: Vec<u8>,
 }
 
@@ -57,6 +59,7 @@ impl Carrier {
             waits: Waits::default(),
             shut,
             queued_seq: 0,
+            bell_due: false,
             inbound: Vec::new(),
         }
     }
@@ -146,6 +149,7 @@ impl Carrier {
         self.pump();
         let counters = self.outbox.counters().to_wire(self.outbox.buffered());
         self.control(self.link.invocation_done(request_id, attempt, status, counters));
+        self.bell_due = true;
         self.pump();
     }
 
@@ -160,6 +164,7 @@ impl Carrier {
         self.write_until(until);
         let counters = self.outbox.counters().to_wire(self.outbox.buffered());
         self.control(self.link.goodbye(counters));
+        self.bell_due = true;
         self.write_until(until);
         self.shut(DropReason::ShutDown);
     }
@@ -190,6 +195,7 @@ impl Carrier {
         }
         if self.connection.is_some() && self.waits.take_barrier(self.standing()) {
             self.control(self.link.barrier());
+            self.bell_due = true;
             self.pump();
         }
         self.waits.settle(self.standing(), Instant::now());
@@ -214,17 +220,22 @@ impl Carrier {
     }
 
     /// Writes what there is room for. Returns whether something is held back until the extension has answered.
+    ///
+    /// Not each control frame rings: the extension reads the ring before it judges anything, an INVOKE as well as that
+    /// nobody has announced it.
     fn write(&mut self) -> bool {
-        let mut control = false;
-        let held = self.write_frames(&mut control);
-        if self.connection.as_mut().is_some_and(|connection| !connection.ring(control)) {
+        let held = self.write_frames();
+        let now = self.bell_due && self.outbox.is_control_written();
+        if now {
+            self.bell_due = false;
+        }
+        if self.connection.as_mut().is_some_and(|connection| !connection.ring(now)) {
             self.disconnect();
         }
         held
     }
 
-    /// As [`Self::write`]; notes if a control frame is among them.
-    fn write_frames(&mut self, control: &mut bool) -> bool {
+    fn write_frames(&mut self) -> bool {
         while let Some(connection) = &mut self.connection {
             let progress = match self.outbox.next(|frame| self.link.may_write(frame)) {
                 Next::Write(_) if connection.is_waiting() => return true,
@@ -233,10 +244,11 @@ impl Carrier {
                 Next::Empty => return false,
             };
             match progress {
-                Progress::Bytes(written) => match self.outbox.wrote(written) {
-                    Some(frame) => self.link.wrote(&frame),
-                    None => *control = true,
-                },
+                Progress::Bytes(written) => {
+                    if let Some(frame) = self.outbox.wrote(written) {
+                        self.link.wrote(&frame);
+                    }
+                }
                 Progress::WouldBlock => return false,
                 Progress::Closed => self.disconnect(),
             }

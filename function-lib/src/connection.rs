@@ -1,8 +1,8 @@
 //! One connection to the extension: the socket, and the ring in shared memory if both ends have it.
 //!
 //! The memory is offered along with `Hello`. From then on nothing is written until `Welcome` says which way frames go:
-//! two ways at once would have no order. With a ring the socket only rings the extension, for control frames and when
-//! half of the ring is taken.
+//! two ways at once would have no order. With a ring the socket only rings the extension: at the end of an invocation,
+//! when somebody waits for its word, at the goodbye, and when half of the ring is taken.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -161,6 +161,11 @@ impl Outbox {
         self.items_bytes < BUFFER_BYTES_MAX / 2
     }
 
+    /// Whether all control frames are on their way.
+    pub(crate) fn is_control_written(&self) -> bool {
+        self.control.is_empty()
+    }
+
     /// Whether nothing waits, not even a control frame.
     pub(crate) fn is_empty(&self) -> bool {
         self.control.is_empty() && self.items.is_empty()
