@@ -41,6 +41,15 @@ impl Exports {
         self.running.len()
     }
 
+    /// The request under way ends like this.
+    #[cfg(test)]
+    pub(super) fn answer(&mut self, outcome: Outcome) {
+        let Some((_, batch, task)) = self.running.pop() else { return };
+        task.abort();
+        let task = self.tasks.spawn(async { outcome });
+        self.running.push((task.id(), batch, task));
+    }
+
     pub(super) fn reset(&mut self) {
         self.exporter.reset();
     }

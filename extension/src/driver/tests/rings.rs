@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 
 use super::super::rings::Rings;
 use super::*;
+use crate::core::Outcome;
 use crate::core::links::{FUNCTION_DIED, Process};
 use crate::core::phase::Phase;
 use crate::receive::link::{self, Offer, SharedLink};
@@ -192,6 +193,24 @@ async fn what_stands_in_the_ring_comes_before_shutdown() {
     rig.event(shutdown()).await;
     assert_eq!((rig.accepted(), rig.driver.core.phase().name()), (500, "ShuttingDown"));
     assert_eq!(rig.driver.exports.running(), 1, "it was there when what is held was closed");
+}
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the whole thread stands still: no other event may come")]
+async fn what_was_written_since_is_not_left_behind_when_the_last_export_ends() {
+    let mut rig = Rig::new().await;
+    let (mut function, mut ring, _) = rig.with_ring().await;
+    function.items(&mut ring, 500);
+    rig.event(shutdown()).await;
+    assert_eq!(rig.driver.exports.running(), 1);
+    function.items(&mut ring, 3);
+    // Nothing else happens until the link would count as drained.
+    std::thread::sleep(crate::limits::LINK_QUIET * 2);
+    rig.driver.exports.answer(Outcome::Exported);
+    tokio::task::yield_now().await;
+    rig.turn().await;
+    assert_eq!((rig.accepted(), rig.driver.core.phase().name()), (503, "ShuttingDown"));
+    assert_eq!(rig.driver.core.ledger().exported, 500, "and what was done is not cancelled");
 }
 
 #[tokio::test]
