@@ -86,8 +86,9 @@ impl Links {
         let in_invocation = !link.invocations.is_empty() && !link.left;
         if let Some(process) = self.process_of(link.process) {
             match counters {
-                Some(counters) => process.died(counters),
-                None => process.unknown_tail = torn || in_invocation || !process.covered(),
+                // A last word that accounts for everything knows the reasons better.
+                Some(counters) if !(link.left && process.covered()) => process.died(counters),
+                _ => process.unknown_tail = torn || in_invocation || !process.covered(),
             }
         }
     }

@@ -56,6 +56,28 @@ fn what_a_killed_function_had_not_handed_over_is_counted_to_the_item() {
 }
 
 #[test]
+fn the_last_word_of_a_function_is_believed_beside_what_its_ring_says() {
+    let mut story = story(config());
+    story.driver.backend = Backend::Hangs;
+    story.spans_of(0, 600, 30_000);
+    let function = &mut story.driver.functions[0];
+    let (ended, written) = (function.ended, function.written);
+    let given_up = ended - written;
+    assert!(given_up > 100);
+    let counters = Counters {
+        ended,
+        written,
+        buffered: 0,
+        dropped: [("shut_down".to_owned(), given_up)].into_iter().collect(),
+    };
+    let frame = function.link.goodbye(counters.clone()).unwrap();
+    function.write(&frame);
+    // The harness makes the header's counters from what is buffered, as one that was killed has it.
+    story.eof(0);
+    assert_eq!((&process(&story).counters, process(&story).unknown_tail), (&counters, false));
+}
+
+#[test]
 fn a_function_without_one_is_as_it_was() {
     let mut story = Story::usual();
     story.invoke("r1").started("r1").spans(10).eof(0);
