@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use bytes::BytesMut;
 use lambda_flush_proto::limits::RING_HEADER_BYTES;
 use lambda_flush_proto::ring::{Reader, Word, Words, Writer};
-use loom::sync::Arc;
 use loom::sync::atomic::AtomicU64;
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 /// Two frames of one word fit.
@@ -136,5 +136,32 @@ fn a_watermark_is_told_or_seen() {
         reader.read(&mut out, 64).unwrap();
         let bells = writing.join().unwrap();
         assert!(bells > 0 || out.len() >= 8, "half of the ring is taken and nobody was told");
+    });
+}
+
+/// A writer that can't go on is not left waiting for a reader that does not know of its last frame.
+#[test]
+fn what_a_stuck_writer_wrote_is_read_or_told() {
+    loom::model(|| {
+        let memory = Memory::new();
+        // A socket, which the kernel locks.
+        let bell = Arc::new(Mutex::new(false));
+        let mut writer = Writer::new(memory.clone(), RING_BYTES).unwrap();
+        let mut reader = Reader::new(memory, RING_BYTES).unwrap();
+        let theirs = bell.clone();
+        let writing = thread::spawn(move || {
+            for number in 1..=2 {
+                assert!(writer.write(&frame(number)).unwrap());
+                if writer.bell_due_stuck().unwrap() {
+                    *theirs.lock().unwrap() = true;
+                }
+            }
+        });
+        let mut out = BytesMut::new();
+        // It has heard a bell, if there was one, and reads until there is nothing.
+        *bell.lock().unwrap() = false;
+        while reader.read(&mut out, 64).unwrap() > 0 {}
+        writing.join().unwrap();
+        assert!(out.len() == 16 || *bell.lock().unwrap(), "{} bytes read, and nobody rings", out.len());
     });
 }

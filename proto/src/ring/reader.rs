@@ -52,6 +52,8 @@ impl<M: Words> Reader<M> {
         if self.read != ours {
             // The writer may write there from now on: all of it has been copied before.
             self.layout.store(READ, self.read, Release);
+            // Before the next look for more: a writer that still sees the old position relies on that look.
+            M::Word::fence(SeqCst);
         }
         match fault {
             Some(fault) if self.read == ours => Err(fault),

@@ -96,16 +96,40 @@ impl<M: Words> Writer<M> {
     /// [`RingError::Position`].
     #[inline]
     pub fn bell_due(&mut self) -> Result<bool, RingError> {
-        let much = self.layout.ring_bytes() / 2;
+        self.bell_due_for(self.layout.ring_bytes() / 2)
+    }
+
+    /// As [`Self::bell_due`], for a writer that can't go on: whatever is waiting. New credit and new room come only
+    /// from reading.
+    ///
+    /// # Errors
+    /// [`RingError::Position`].
+    #[cold]
+    pub fn bell_due_stuck(&mut self) -> Result<bool, RingError> {
+        self.bell_due_for(1)
+    }
+
+    #[inline]
+    fn bell_due_for(&mut self, much: u64) -> Result<bool, RingError> {
         if self.commit - self.read < much {
             return Ok(false);
         }
+        // If the reader is still where it was told, it has not looked for the last time: it will find all of this.
+        M::Word::fence(SeqCst);
         self.look(self.layout.load(READ, Acquire))?;
         let due = self.commit - self.read >= much && self.belled != Some(self.read);
         if due {
             self.belled = Some(self.read);
         }
         Ok(due)
+    }
+
+    /// The same memory with a ring of `ring_bytes`, to which nothing has been written. Counters stay.
+    ///
+    /// # Errors
+    /// [`RingError::Size`].
+    pub fn restarted(self, ring_bytes: u64) -> Result<Self, RingError> {
+        Self::new(self.layout.memory, ring_bytes)
     }
 
     /// What became of the items of this process, for a reader that outlives it.
