@@ -108,7 +108,7 @@ impl Carrier {
         self.queued_seq = seq;
         self.link.wrote_bytes(seq, frame_bytes);
         self.outbox.passed();
-        if self.connection.as_mut().is_some_and(|connection| !connection.ring(false)) {
+        if self.connection.as_mut().is_some_and(|connection| !connection.ring(false, false)) {
             self.disconnect();
         }
     }
@@ -161,6 +161,7 @@ impl Carrier {
         }
         self.pump();
         self.outbox.give_up_whole(DropReason::ShutDown);
+        self.publish();
         self.write_until(until);
         let counters = self.outbox.counters().to_wire(self.outbox.buffered());
         self.control(self.link.goodbye(counters));
@@ -229,7 +230,8 @@ impl Carrier {
         if now {
             self.bell_due = false;
         }
-        if self.connection.as_mut().is_some_and(|connection| !connection.ring(now)) {
+        let stuck = !self.outbox.is_empty();
+        if self.connection.as_mut().is_some_and(|connection| !connection.ring(now, stuck)) {
             self.disconnect();
         }
         held

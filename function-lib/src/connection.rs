@@ -2,7 +2,7 @@
 //!
 //! The memory is offered along with `Hello`. From then on nothing is written until `Welcome` says which way frames go:
 //! two ways at once would have no order. With a ring the socket only rings the extension: at the end of an invocation,
-//! when somebody waits for its word, at the goodbye, and when half of the ring is taken.
+//! when somebody waits for its word, at the goodbye, when half of the ring is taken, and when we are stuck.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 enum Way {
     Socket,
-    /// Not known before `Welcome` has come.
-    Offered(SharedMemory),
+    /// Not known before `Welcome` has come. The header has the counters already.
+    Offered(Writer<SharedMemory>),
     Ring(Writer<SharedMemory>),
 }
 
@@ -75,9 +75,9 @@ impl Connection {
 
     /// Sends `hello` with what is offered. `None`: the kernel would not, and what was sent is void.
     pub(crate) fn offering(self, hello: &Result<Vec<u8>, WireError>, (memory, file): Offer) -> Option<Self> {
-        let hello = hello.as_ref().ok()?;
+        let (hello, ring) = (hello.as_ref().ok()?, Writer::new(memory, RING_BYTES_MAX).ok()?);
         let whole = self.socket.send_with(hello, &file) == Progress::Bytes(hello.len());
-        whole.then(|| Self { way: Way::Offered(memory), ..self })
+        whole.then(|| Self { way: Way::Offered(ring), ..self })
     }
 
     /// `Welcome` has come: frames go through a ring of `ring_bytes`, or there is none. `None`: there should be one,
@@ -85,7 +85,7 @@ impl Connection {
     pub(crate) fn welcomed(self, ring_bytes: u64) -> Option<Self> {
         let way = match self.way {
             Way::Offered(_) if ring_bytes == 0 => Way::Socket,
-            Way::Offered(memory) => Way::Ring(Writer::new(memory, ring_bytes).ok()?),
+            Way::Offered(ring) => Way::Ring(ring.restarted(ring_bytes).ok()?),
             way => way,
         };
         Some(Self { way, ..self })
@@ -119,10 +119,11 @@ impl Connection {
         }
     }
 
-    /// Rings the extension if it has to look: `now`, or because the ring is half full. Whether it is still there.
-    pub(crate) fn ring(&mut self, now: bool) -> bool {
+    /// Rings the extension if it has to look: `now`; because the ring is half full; or because we are `stuck` for room
+    /// or credit, while it has something to read. Whether it is still there.
+    pub(crate) fn ring(&mut self, now: bool, stuck: bool) -> bool {
         let Way::Ring(ring) = &mut self.way else { return true };
-        match ring.bell_due() {
+        match if stuck { ring.bell_due_stuck() } else { ring.bell_due() } {
             // Bells that nobody has heard yet are in the way of this one: it will be looked.
             Ok(due) if now || due => !matches!(self.socket.send(&frame::BELL), Progress::Closed),
             Ok(_) => true,
@@ -133,7 +134,7 @@ impl Connection {
     /// Writes the counters down where they outlive this process.
     #[inline]
     pub(crate) fn publish(&mut self, counters: &Counters) {
-        let Way::Ring(ring) = &self.way else { return };
+        let (Way::Ring(ring) | Way::Offered(ring)) = &self.way else { return };
         ring.publish(counters.ended, counters.written);
         if counters.dropped_in_all() != self.dropped {
             self.dropped = counters.dropped_in_all();

@@ -236,6 +236,48 @@ fn nothing_is_written_before_welcome_and_nothing_is_lost() {
     assert_eq!(seqs(&messages), [1, 2, 3, 4, 5]);
 }
 
+/// Killed now, it leaves no frame that says what it had; the memory that it offered does.
+#[test]
+fn what_waits_for_welcome_is_counted_where_it_outlives_the_function() {
+    let (address, listener) = listening();
+    let telemetry = builder_with(&address, &[("OTEL_METRICS_EXPORTER", "none")]).init().unwrap();
+    end_spans(&telemetry, 20_000);
+    let stats = telemetry.stats();
+    let dropped: u64 = stats.dropped.values().sum();
+    assert!(stats.buffered > 1_000 && dropped > 1_000, "{stats:?}");
+    let mut peer = Peer::accept(&listener);
+    peer.welcome(CREDIT, RING_BYTES_MAX);
+    // Before the function has read that.
+    let memory = SharedMemory::open(peer.file.as_ref().unwrap(), peer.hello.ring_bytes).unwrap();
+    let counters = Reader::new(memory, RING_BYTES_MIN).unwrap().counters();
+    assert_eq!((counters.ended, counters.dropped[0]), (20_000, dropped));
+}
+
+/// The extension gives new credit as it reads. It must not wait for half a ring that can't come.
+#[test]
+fn who_has_no_credit_left_rings_though_the_ring_is_nearly_empty() {
+    let (address, listener) = listening();
+    let telemetry = builder_with(&address, &[("OTEL_METRICS_EXPORTER", "none")]).init().unwrap();
+    let mut peer = Peer::accept(&listener);
+    peer.welcome(10_000, RING_BYTES_MAX);
+    settle(&telemetry, RING_BYTES_MAX);
+    end_spans(&telemetry, 1);
+    end_spans(&telemetry, 1_000);
+    assert!(telemetry.buffered() > 500, "{:?}", telemetry.stats());
+    assert_eq!(peer.bells(), 1, "once, until the extension has read");
+    let more = peer.link.grant(10_000);
+    let first = seqs(&peer.drain()).len();
+    end_spans(&telemetry, 1);
+    assert_eq!((first > 0, peer.bells()), (true, 0), "nothing new for it to read");
+    peer.stream.write_all(&more).unwrap();
+    let until = Instant::now() + PATIENCE;
+    while peer.bells() == 0 {
+        assert!(Instant::now() < until, "{:?}", telemetry.stats());
+        std::thread::yield_now();
+    }
+    assert!(seqs(&peer.drain()).len() > 10);
+}
+
 /// A peer that breaks the protocol costs the connection, not the function.
 #[test]
 fn a_ring_that_makes_no_sense_is_left() {

@@ -34,6 +34,7 @@ impl Carrier {
         }
         self.name_scopes();
         self.pump();
+        self.publish();
         Ok(())
     }
 
