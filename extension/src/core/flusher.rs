@@ -13,7 +13,7 @@ use super::moment::{Moment, Wall};
 use super::phase::{Invocation, Phase};
 use super::policy::RoundTrips;
 use super::store::{Batch, Store};
-use super::{Action, Event, Level, LinkId, Notice, Platform, RequestId};
+use super::{Action, BatchId, Event, Level, LinkId, Notice, Outcome, Platform, RequestId};
 use crate::limits::{MERGE_BATCHES_MIN, THAW_AFTER};
 
 /// When to export (`LAMBDA_FLUSH_STRATEGY`).
@@ -146,6 +146,15 @@ impl Flusher {
         self.advance(now);
         self.top_up_credit();
         debug_assert!(self.balances(), "the ledger does not balance: {:?}", self.ledger);
+    }
+
+    /// Takes the outcome of an export as [`Event::ExportDone`] does, but judges nothing by it yet: another event has
+    /// to follow.
+    pub fn note_export_done(&mut self, now: Moment, batch: BatchId, outcome: Outcome) {
+        if self.phase != Phase::Exited {
+            let now = self.clock.read(now);
+            self.export_done(now, batch, outcome);
+        }
     }
 
     fn advance(&mut self, now: Moment) {

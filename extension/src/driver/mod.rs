@@ -122,10 +122,12 @@ impl Driver {
     /// One event, and all that follows from it. Whether it was the last.
     async fn turn(&mut self, inputs: &mut Inputs) -> bool {
         let last = match self.next_event(inputs).await {
-            // What is done can't be cancelled any more, as the core might want to when it has read the rings. At the end
-            // it might exit for that, and what stands in them would be lost.
-            event @ Event::ExportDone(..) if !matches!(self.core.phase(), Phase::ShuttingDown(_)) => {
-                self.handle(event) || self.drain()
+            Event::ExportDone(batch, outcome) => {
+                // What is done can't be cancelled any more, as the core might want to when it has read the rings. But
+                // nothing is judged by it before they are read: not that nobody has announced an invocation, nor that
+                // nothing is left to wait for.
+                self.core.note_export_done(self.clock.now(), batch, outcome);
+                self.drain() || self.handle(Event::Wake)
             }
             // What stands in the rings was written before it.
             event => self.drain() || self.handle(event),

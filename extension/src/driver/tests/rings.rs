@@ -214,6 +214,21 @@ async fn what_was_written_since_is_not_left_behind_when_the_last_export_ends() {
 }
 
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "the whole thread stands still: no other event may come")]
+async fn an_invocation_that_is_announced_in_the_ring_is_heard_of_though_an_export_ends_first() {
+    let mut rig = Rig::new().await;
+    let (function, mut ring, _) = rig.with_ring().await;
+    rig.event(invoke("r1")).await;
+    let started = InvocationStarted { request_id: "r1".into(), ..InvocationStarted::default() };
+    assert!(ring.write(&function.link.invocation_started(started).unwrap()).unwrap());
+    std::thread::sleep(crate::limits::INVOCATION_STARTED_WAIT);
+    rig.driver.exports.answer(Outcome::Exported);
+    tokio::task::yield_now().await;
+    rig.turn().await;
+    assert_eq!(rig.driver.core.phase().name(), "Invoking");
+}
+
+#[tokio::test]
 async fn after_a_kill_the_ring_is_read_and_the_rest_counted_to_the_item() {
     let mut rig = Rig::new().await;
     let (mut function, mut ring, memory) = rig.with_ring().await;
