@@ -79,7 +79,10 @@ impl OnRie {
     async fn invoke(&self, event: &str) -> Status {
         let until = Instant::now() + PATIENCE;
         loop {
-            let outcome = self.sandbox.invoke(event.to_owned()).await.expect("an answer");
+            let outcome = match self.sandbox.invoke(event.to_owned()).await {
+                Ok(outcome) => outcome,
+                Err(fault) => panic!("no answer: {fault}\n{:#?}", self.sandbox.lines()),
+            };
             let unavailable = outcome.payload.windows(UNAVAILABLE.len()).any(|text| text == UNAVAILABLE);
             if !unavailable || Instant::now() >= until {
                 return outcome.status;
