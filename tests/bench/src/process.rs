@@ -59,22 +59,6 @@ impl Extension {
         Ok(Duration::from_nanos(ticks * 1_000_000_000 / per_second))
     }
 
-    /// The same in nanoseconds, of the threads that there are: finer than the clock's ticks.
-    pub(crate) fn cpu_nanos(&self) -> Result<u64, Fault> {
-        let folder = Path::new("/proc").join(self.pid().to_string()).join("task");
-        let threads = fs::read_dir(&folder).map_err(|fault| format!("{}: {fault}", folder.display()))?;
-        let of_thread = |path: &Path| {
-            let stat = fs::read_to_string(path.join("schedstat")).ok()?;
-            stat.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        let times: Vec<u64> = threads.flatten().filter_map(|thread| of_thread(&thread.path())).collect();
-        if times.is_empty() {
-            Err("the kernel keeps no schedstat".to_owned())
-        } else {
-            Ok(times.iter().sum())
-        }
-    }
-
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -111,6 +95,18 @@ impl Drop for Extension {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// CPU time of the threads that a process has, in nanoseconds: finer than the clock's ticks.
+pub(crate) fn cpu_nanos(pid: u32) -> Result<u64, Fault> {
+    let folder = Path::new("/proc").join(pid.to_string()).join("task");
+    let threads = fs::read_dir(&folder).map_err(|fault| format!("{}: {fault}", folder.display()))?;
+    let of_thread = |path: &Path| {
+        let stat = fs::read_to_string(path.join("schedstat")).ok()?;
+        stat.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let times: Vec<u64> = threads.flatten().filter_map(|thread| of_thread(&thread.path())).collect();
+    if times.is_empty() { Err("the kernel keeps no schedstat".to_owned()) } else { Ok(times.iter().sum()) }
 }
 
 /// utime + stime of `/proc/<pid>/stat`, the 14th and 15th field; the second may itself contain spaces and brackets.

@@ -44,15 +44,24 @@ fn main() -> Result<(), Error> {
         let (request_id, bursts) = line.split_once(' ').ok_or("a line without a space")?;
         let bursts: u32 = bursts.parse()?;
         let started = Instant::now();
-        let spans_took = function.invocation(request_id, bursts)?;
+        let Took { spans, responded } = function.invocation(request_id, bursts)?;
         let took = started.elapsed().as_nanos();
+        let response = responded.duration_since(started).as_nanos();
         let stats = function.telemetry.stats();
         let dropped: u64 = stats.dropped.values().sum();
-        let answer = json!({ "invocation": took, "spans": spans_took.as_nanos(), "dropped": dropped });
+        let spans = spans.as_nanos();
+        let answer = json!({ "invocation": took, "response": response, "spans": spans, "dropped": dropped });
         writeln!(out, "{answer}")?;
         out.flush()?;
     }
     Ok(())
+}
+
+/// How long the spans took, and when the response was on its way.
+#[derive(Clone, Copy)]
+struct Took {
+    spans: Duration,
+    responded: Instant,
 }
 
 struct Function {
@@ -62,9 +71,8 @@ struct Function {
 }
 
 impl Function {
-    /// Layer, handler wrapper, spans by the OpenTelemetry API, and counters, all of it ready at once. Returns how long
-    /// the spans took.
-    fn invocation(&self, request_id: &str, bursts: u32) -> Result<Duration, Error> {
+    /// Layer, handler wrapper, spans by the OpenTelemetry API, and counters, all of it ready at once.
+    fn invocation(&self, request_id: &str, bursts: u32) -> Result<Took, Error> {
         let spans = if bursts == 0 { CHILDREN } else { bursts * BURST_SPANS };
         let subscriber = tracing_subscriber::registry().with(self.telemetry.tracing_layer());
         tracing::subscriber::with_default(subscriber, || {
@@ -79,12 +87,13 @@ impl Function {
                 Ok::<_, Error>(took)
             });
             let mut traced = self.telemetry.handler(handler);
-            let took = Cell::new(Duration::ZERO);
+            let took = Cell::new(None);
             let runtime = service_fn(|event: lambda_runtime::LambdaInvocation| {
                 let called = traced.call(LambdaEvent::new((), event.context));
                 let took = &took;
                 async move {
-                    took.set(called.await.map_err(|_| Error::from("the handler failed"))?);
+                    let spans = called.await.map_err(|_| Error::from("the handler failed"))?;
+                    took.set(Some(Took { spans, responded: Instant::now() }));
                     Ok::<(), Error>(())
                 }
             });
@@ -92,7 +101,7 @@ impl Function {
             while future.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending() {
                 std::thread::yield_now();
             }
-            Ok(took.get())
+            took.get().ok_or_else(|| Error::from("there was no response"))
         })
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Function {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Took {
     pub(crate) invocation: f64,
+    /// Until the response is on its way.
+    pub(crate) response: f64,
     /// The spans alone.
     pub(crate) spans: f64,
     /// Items dropped so far.
@@ -56,9 +58,9 @@ impl Function {
             let answer = serde_json::from_str::<Value>(&line).unwrap_or_default();
             let number = |name: &str| answer.get(name).and_then(Value::as_f64);
             let dropped = answer.get("dropped").and_then(Value::as_u64);
-            match (number("invocation"), number("spans"), dropped) {
-                (Some(invocation), Some(spans), Some(dropped)) => {
-                    return Ok(Took { invocation, spans, dropped });
+            match (number("invocation"), number("response"), number("spans"), dropped) {
+                (Some(invocation), Some(response), Some(spans), Some(dropped)) => {
+                    return Ok(Took { invocation, response, spans, dropped });
                 }
                 // What the library has to say is for people.
                 _ => eprint!("function: {line}"),

@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::carriers::cgroup::Cgroup;
 use crate::carriers::function::{Function, Took};
 use crate::platform::{Call, Platform};
-use crate::process::Extension;
+use crate::process::{Extension, cpu_nanos};
 use crate::{relay, start};
 
 /// As the bench's function has it.
@@ -64,8 +64,10 @@ pub(crate) struct Sample {
     pub(crate) span_of_few: f64,
     /// An invocation of 21 spans and 10 counters, in the function, until `InvocationDone` is written.
     pub(crate) invocation: f64,
-    /// The same on average: where time is rationed, few pay for all.
-    pub(crate) invocation_mean: f64,
+    /// The same until its response is on its way.
+    pub(crate) response: f64,
+    /// CPU time of the function for it.
+    pub(crate) function_invocation: f64,
     /// CPU time of the extension for a span, and for such an invocation.
     pub(crate) extension_span: f64,
     pub(crate) extension_invocation: f64,
@@ -105,7 +107,8 @@ pub(crate) fn run(
         span: median(spans.took.iter().map(|took| took.spans / count)),
         span_of_few: median(invocations.took.iter().map(|took| took.spans / f64::from(FEW_SPANS))),
         invocation: median(invocations.took.iter().map(|took| took.invocation)),
-        invocation_mean: mean(invocations.took.iter().map(|took| took.invocation)),
+        response: median(invocations.took.iter().map(|took| took.response)),
+        function_invocation: invocations.function,
         extension_span: spans.extension / count,
         extension_invocation: invocations.extension,
         dropped: spans.took.last().map_or(0, |took| took.dropped),
@@ -117,6 +120,8 @@ struct Repeated {
     took: Vec<Took>,
     /// CPU time of the extension for one of them.
     extension: f64,
+    /// CPU time of the function for one of them.
+    function: f64,
 }
 
 struct Session {
@@ -128,7 +133,7 @@ struct Session {
 
 impl Session {
     fn repeat(&mut self, times: u32, bursts: u32) -> Result<Repeated, Fault> {
-        let before = self.extension.cpu_nanos()?;
+        let before = self.cpu_times()?;
         let mut took = Vec::new();
         for _ in 0..times {
             self.number += 1;
@@ -137,9 +142,18 @@ impl Session {
             took.push(self.function.invoke(&request_id, bursts)?);
             self.platform.called(Call::Next)?;
         }
-        let spent = self.extension.cpu_nanos()?.saturating_sub(before);
-        let spent = Duration::from_nanos(spent).as_secs_f64() * 1e9;
-        Ok(Repeated { took, extension: spent / f64::from(times) })
+        let after = self.cpu_times()?;
+        let of_one = |before: Duration, after: Duration| {
+            after.saturating_sub(before).as_secs_f64() * 1e9 / f64::from(times)
+        };
+        let (extension, function) = (of_one(before.0, after.0), of_one(before.1, after.1));
+        Ok(Repeated { took, extension, function })
+    }
+
+    /// Of the extension and of the function, since they were started.
+    fn cpu_times(&self) -> Result<(Duration, Duration), Fault> {
+        let of = |pid| cpu_nanos(pid).map(Duration::from_nanos);
+        Ok((of(self.extension.pid())?, of(self.function.pid())?))
     }
 
     /// Whether both have mapped memory that can be shared.
@@ -167,19 +181,13 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    sum / count
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn medians_and_means() {
+    fn medians() {
         assert_eq!(median([9.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(mean([9.0, 1.0, 2.0].into_iter()), 4.0);
-        assert!(median(std::iter::empty()).is_nan() && mean(std::iter::empty()).is_nan());
+        assert!(median(std::iter::empty()).is_nan());
     }
 }
