@@ -22,6 +22,9 @@ pub(crate) const ARGUMENT: &str = "--reader";
 
 const CREDIT_BYTES: u64 = 4 << 20;
 const READ_BYTES: usize = 256 << 10;
+/// Smaller grants wait until they are worth a frame: as in the extension. One for each read would fill the function's
+/// receive buffer, which it does not look at before it needs credit, and then nothing would be read any more.
+const GRANT_BYTES_MIN: u64 = 16 << 10;
 /// How long what is in a ring may stay there unread: as in the extension.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
@@ -84,6 +87,7 @@ impl Served {
     fn serve(mut self) {
         let mut buffer = vec![0; READ_BYTES];
         let mut messages = Vec::new();
+        let mut owed = 0;
         while let Some(descriptor) = self.receive(&mut buffer) {
             self.link.poll_all(&mut messages).unwrap();
             for message in &messages {
@@ -92,8 +96,10 @@ impl Served {
                 }
             }
             self.drain(&mut messages);
-            let taken: u64 = messages.drain(..).map(|message| credit_bytes(&message)).sum();
-            if taken > 0 && self.stream.write_all(&self.link.grant(taken)).is_err() {
+            owed += messages.drain(..).map(|message| credit_bytes(&message)).sum::<u64>();
+            if owed >= GRANT_BYTES_MIN
+                && self.stream.write_all(&self.link.grant(std::mem::take(&mut owed))).is_err()
+            {
                 return;
             }
         }
