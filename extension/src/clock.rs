@@ -8,20 +8,35 @@ use crate::core::{Moment, Wall};
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: Instant,
+    #[cfg(test)]
+    ahead: Duration,
 }
 
 impl Clock {
     /// Monotonic time begins now.
     #[must_use]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+            #[cfg(test)]
+            ahead: Duration::ZERO,
+        }
+    }
+
+    /// For tests: so much later than it is, by both clocks.
+    #[cfg(test)]
+    pub(crate) fn ahead(self, by: Duration) -> Self {
+        Self { ahead: self.ahead + by, ..self }
     }
 
     /// Both clocks.
     #[must_use]
     pub fn now(self) -> Moment {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Moment { monotonic: self.start.elapsed(), wall }
+        let now = Moment { monotonic: self.start.elapsed(), wall };
+        #[cfg(test)]
+        let now = Moment { monotonic: now.monotonic + self.ahead, wall: now.wall + self.ahead };
+        now
     }
 
     /// A deadline as Lambda gives it.

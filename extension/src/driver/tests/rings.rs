@@ -196,7 +196,6 @@ async fn what_stands_in_the_ring_comes_before_shutdown() {
 }
 
 #[tokio::test]
-#[allow(clippy::disallowed_methods, reason = "the whole thread stands still: no other event may come")]
 async fn what_was_written_since_is_not_left_behind_when_the_last_export_ends() {
     let mut rig = Rig::new().await;
     let (mut function, mut ring, _) = rig.with_ring().await;
@@ -205,7 +204,7 @@ async fn what_was_written_since_is_not_left_behind_when_the_last_export_ends() {
     assert_eq!(rig.driver.exports.running(), 1);
     function.items(&mut ring, 3);
     // Nothing else happens until the link would count as drained.
-    std::thread::sleep(crate::limits::LINK_QUIET * 2);
+    rig.driver.clock = rig.driver.clock.ahead(crate::limits::LINK_QUIET * 2);
     rig.driver.exports.answer(Outcome::Exported);
     tokio::task::yield_now().await;
     rig.turn().await;
@@ -214,14 +213,13 @@ async fn what_was_written_since_is_not_left_behind_when_the_last_export_ends() {
 }
 
 #[tokio::test]
-#[allow(clippy::disallowed_methods, reason = "the whole thread stands still: no other event may come")]
 async fn an_invocation_that_is_announced_in_the_ring_is_heard_of_though_an_export_ends_first() {
     let mut rig = Rig::new().await;
     let (function, mut ring, _) = rig.with_ring().await;
     rig.event(invoke("r1")).await;
     let started = InvocationStarted { request_id: "r1".into(), ..InvocationStarted::default() };
     assert!(ring.write(&function.link.invocation_started(started).unwrap()).unwrap());
-    std::thread::sleep(crate::limits::INVOCATION_STARTED_WAIT);
+    rig.driver.clock = rig.driver.clock.ahead(crate::limits::INVOCATION_STARTED_WAIT);
     rig.driver.exports.answer(Outcome::Exported);
     tokio::task::yield_now().await;
     rig.turn().await;

@@ -61,7 +61,7 @@ impl Report {
         row("invocation, function's CPU", of(|one| one.function_invocation), Some([150.0, 80.0]));
         row("invocation, until the response", of(|one| one.response), Some([150.0, 80.0]));
         // The last word of an invocation wakes the extension, which may be given the CPU at once.
-        row("invocation, until all is told", of(|one| one.invocation), None);
+        row("invocation, until all is told", of(|one| one.invocation), Some([150.0, 80.0]));
         row("extension's CPU, per span", beyond_first(of(|one| one.extension_span)), None);
         let values = beyond_first(of(|one| one.extension_invocation));
         row("extension's CPU, per invocation", values, None);
